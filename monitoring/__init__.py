@@ -1,0 +1,1 @@
+"""What the factory says about itself: the metric catalogue and its endpoints."""

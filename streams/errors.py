@@ -1,0 +1,63 @@
+"""Every error a user can meet, by name; each message says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class FinestreamError(Exception):
+    """Base of all our errors. Its message names the fix; `exit_code` is the command line's answer."""
+
+    exit_code = 1
+
+
+class SettingsError(FinestreamError):
+    """A setting is unknown, malformed, or contradicts what the pipeline was created with."""
+
+    exit_code = 2
+
+
+class BrokerError(FinestreamError):
+    """The embedded broker cannot be fetched, formatted, started or kept."""
+
+    exit_code = 4
+
+
+class BrokerUnreachable(BrokerError):
+    """No broker answers at the address in the settings (or it refuses our credentials)."""
+
+
+class TopicError(FinestreamError):
+    """A topic is missing, has another number of partitions, or a setting that would lose records."""
+
+
+class RecordError(FinestreamError):
+    """Bytes in a topic that are no record of ours; the runner buries them with this reason."""
+
+
+class LaneError(FinestreamError):
+    """A lane is not whole, so it stops: going on would train over a loss. See the subclasses."""
+
+    exit_code = 3
+
+
+class LaneGap(LaneError):
+    """A position or an origin is missing between two records of a lane."""
+
+
+class LaneTrimmed(LaneError):
+    """Records that this reader still needed were deleted from the log."""
+
+
+class LaneRecreated(LaneError):
+    """The topics were deleted and created anew under old outputs: another epoch, or a tail beyond the end."""
+
+
+class StageMismatch(FinestreamError):
+    """A worker's settings differ from those that its generation was created with."""
+
+    exit_code = 2
+
+
+class Fenced(FinestreamError):
+    """Another process with the same identity has taken over; this one must not write any more."""
+
+    exit_code = 3
