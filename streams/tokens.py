@@ -1,0 +1,243 @@
+"""Tokenizers: count, encode and locate tokens of hostile text, without torch.
+
+A thin typed wrapper over `tokenizers`. What it adds: text is only ever text (a crawl page that contains
+`<|end_of_text|>` gets the tokens of those characters, never the special id); identity by fingerprint; and a
+count that is exact but ten times cheaper than encoding, since counting every document of the stream would
+otherwise cost more than extracting its text. The alternative, an estimate by characters, would make the
+trainer's token budget an estimate too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from streams.errors import SettingsError
+
+DEFAULT: Final = "finestream-bpe"
+LLAMA3_SPLIT: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Llama 3 (the paper's tokenizer, section 4.1) and ours part a text before BPE merges anything."""
+
+_NAMES: Final = {
+    "bos": ("<|begin_of_text|>", "<s>", "<bos>", "<|im_start|>", "<|startoftext|>"),
+    "eos": ("<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>", "<|im_end|>"),
+    "pad": ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>"),
+}
+_CACHED_WORDS: Final = 1 << 17
+_CACHED_CHARACTERS: Final = 32
+_NOT_A_BOUNDARY: Final = -(1 << 60)
+
+
+class TokenCounter:
+    """A loaded tokenizer. Thread-safe. No method adds special tokens; the trainer places them itself."""
+
+    def __init__(self, name: str, definition: str, special: dict[str, str] | None = None) -> None:
+        """Build from the text of a `tokenizer.json`; `special` names the bos, eos and pad tokens."""
+        self.name = name
+        self.fingerprint = hashlib.blake2b(definition.encode(), digest_size=8).hexdigest()
+        """16 hex digits over the definition: two tokenizers of one name can still differ."""
+        self._tokenizer = _text_is_text(name, definition)
+        self._words = _Words(self._tokenizer) if _splits_at_spaces(self._tokenizer) else None
+        special = special or {}
+        eos = self._special_id("eos", special)
+        if eos is None:
+            raise SettingsError(
+                f"tokenizer {name!r} has no end-of-text token: name one as eos_token in tokenizer_config.json"
+            )
+        bos, pad = self._special_id("bos", special), self._special_id("pad", special)
+        self.eos_id: int = eos
+        self.bos_id: int = eos if bos is None else bos
+        """The end token where there is none of its own, as GPT-2 does."""
+        self.pad_id: int = eos if pad is None else pad
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest id: rows that a model's embedding needs."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def count(self, text: str) -> int:
+        """Return `len(encode(text))`, exactly."""
+        if self._words is not None:
+            total = self._words.count(text)
+            if total is not None:
+                return total
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text; several texts use several threads."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Return each token's (first, behind last) character in the text.
+
+        Tokens that are parts of one character share its span; a space belongs to the word behind it.
+        """
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return offsets
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special ones left out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def _special_id(self, role: str, special: dict[str, str]) -> int | None:
+        names = (special[role],) if role in special else _NAMES[role]
+        found = (self._tokenizer.token_to_id(token) for token in names)
+        return next((number for number in found if number is not None), None)
+
+
+class _Words(dict[str, int]):
+    """Token counts of words, so that a text is counted by lookups.
+
+    Under Llama 3's rule a piece never reaches across a space that stands before a non-space, nor across the
+    last newline of a run: so a text's count is the sum over the stretches between. A stretch that starts
+    where this does not hold makes the sum negative, and the caller encodes the text instead.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__({"": 0})
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> int:
+        first = word[1:2] if word[0] == " " else word[0]
+        if not first or first.isspace():
+            tokens = _NOT_A_BOUNDARY
+        else:
+            tokens = len(self._tokenizer.encode_batch_fast([word], add_special_tokens=False)[0])
+        if len(word) <= _CACHED_CHARACTERS:
+            if len(self) >= _CACHED_WORDS:
+                self.clear()
+                self[""] = 0
+            self[word] = tokens
+        return tokens
+
+    def count(self, text: str) -> int | None:
+        """Return the number of tokens, or None where the text must be encoded to know."""
+        if "\0" in text or "\1" in text:
+            return None
+        marked = text.replace("\n\n", "\1").replace("\n", "\n\0").replace("\1", "\n\n\0").replace(" ", "\0 ")
+        total = sum(map(self.__getitem__, marked.split("\0")))
+        return total if total >= 0 else None
+
+
+def load_tokenizer(name: str = DEFAULT) -> TokenCounter:
+    """Load a tokenizer; raise `SettingsError` where there is none or it cannot be used safely.
+
+    `finestream-bpe` is our own (8,192 entries, `dev/train_tokenizer.py`); else `name` is a `tokenizer.json`,
+    a folder that holds one, or a Hugging Face id, which is fetched on first use.
+    """
+    if name == DEFAULT:
+        definition = files("streams").joinpath("data", "finestream-bpe.json").read_text(encoding="utf-8")
+        return TokenCounter(name, definition)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        path /= "tokenizer.json"
+    if path.is_file():
+        config = path.with_name("tokenizer_config.json")
+        return TokenCounter(name, _read(path), _special_tokens(config))
+    if path.suffix == ".json" or path.is_absolute() or name.startswith((".", "~")):
+        raise SettingsError(
+            f"tokenizer {name!r}: no such file; give a tokenizer.json or a folder that holds one"
+        )
+    return _from_hub(name)
+
+
+def _from_hub(name: str) -> TokenCounter:
+    # Imported only here: a worker on the shipped tokenizer needs no HTTP client.
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
+
+    try:
+        definition = _read(Path(hf_hub_download(name, "tokenizer.json")))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise SettingsError(
+            f"tokenizer {name!r} is neither {DEFAULT!r}, nor a file or folder here, nor could it be fetched "
+            f"as a Hugging Face id ({type(error).__name__}): check the name, the network, or your access"
+        ) from error
+    try:
+        config = _special_tokens(Path(hf_hub_download(name, "tokenizer_config.json")))
+    except (EntryNotFoundError, LocalEntryNotFoundError):
+        config = {}
+    return TokenCounter(name, definition, config)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"tokenizer file {path} cannot be read: {error}") from error
+
+
+def _special_tokens(config: Path) -> dict[str, str]:
+    """Read which tokens a `tokenizer_config.json` calls bos, eos and pad."""
+    if not config.is_file():
+        return {}
+    try:
+        content = json.loads(_read(config))
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{config} is no JSON: {error}") from error
+    found = {role: content.get(f"{role}_token") for role in _NAMES}
+    named = {
+        role: token.get("content") if isinstance(token, dict) else token for role, token in found.items()
+    }
+    return {role: token for role, token in named.items() if isinstance(token, str)}
+
+
+def _text_is_text(name: str, definition: str) -> Tokenizer:
+    """Build the tokenizer so that no string in a text can become a control token."""
+    try:
+        content: dict[str, Any] = json.loads(definition)
+        added: list[dict[str, Any]] = content.get("added_tokens") or []
+        for token in added:
+            # Some tokenizers do not flag their control tokens. Runs of spaces and the like stay ordinary.
+            if token["content"][:1] in ("<", "[") and token["content"][-1:] in (">", "]"):
+                token["special"] = True
+        tokenizer = Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the Rust side raises nothing narrower
+        raise SettingsError(f"tokenizer {name!r} is no valid tokenizer.json: {error}") from error
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    for token in added:
+        text, number = token["content"], token["id"]
+        if token["special"] and number in tokenizer.encode(f"a {text} b{text}", add_special_tokens=False).ids:
+            raise SettingsError(
+                f"tokenizer {name!r} turns the text {text!r} into its control token {number}, so a crawled "
+                "page could end a document: use a byte-level BPE tokenizer, for example finestream-bpe"
+            )
+    return tokenizer
+
+
+def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether `_Words` counts exactly: byte-level BPE behind Llama 3's rule, and nothing else at work."""
+    content = json.loads(tokenizer.to_str())
+    expected = [
+        {"type": "Split", "pattern": {"Regex": LLAMA3_SPLIT}, "behavior": "Isolated", "invert": False},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+    ]
+    steps = (content["pre_tokenizer"] or {}).get("pretokenizers") or []
+    return (
+        content["normalizer"] is None
+        and content["model"]["type"] == "BPE"
+        and [{**step, "trim_offsets": True} if step["type"] == "ByteLevel" else step for step in steps]
+        == expected
+        and all(token["special"] for token in content["added_tokens"])
+    )
