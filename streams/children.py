@@ -1,0 +1,66 @@
+"""Child processes that never outlive their parent: the kernel ends them when it dies, however it dies.
+
+The alternative, a pid file and a sweep at the next start, leaves orphans that hold ports, GPUs and group
+memberships until somebody starts again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: nothing is looked up in the child
+
+
+def die_with_parent(how: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """Return a `preexec_fn` that makes the child receive `how` when its parent dies.
+
+    The kernel means the *thread* that forks: start children from a thread that lives as long as they do.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if _libc.prctl(_PR_SET_PDEATHSIG, int(how), 0, 0, 0) != 0 or os.getppid() != parent:
+            os._exit(71)  # the parent died before we asked, or we can't ask: don't run unguarded
+
+    return prepare
+
+
+def clean_environment() -> dict[str, str]:
+    """Return our environment for Python children, less what makes each of them compile torch anew."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def started(pid: int) -> float | None:
+    """Return when process `pid` began (seconds since the epoch); None if gone. Both together name it."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def same(pid: int, create_time: float) -> bool:
+    """Whether the process that had `pid` at `create_time` still lives: pids are given out again."""
+    now = started(pid)
+    return now is not None and abs(now - create_time) < 1.0
+
+
+def signal_group(pid: int, how: signal.Signals) -> None:
+    """Signal a child that leads its own session, and whatever it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, how)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small file whole, so that a reader sees the old or the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, "utf-8")
+    part.replace(path)
