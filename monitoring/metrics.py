@@ -75,6 +75,7 @@ class StageMetrics:
 
         self.inflight = gauge("records_inflight", "Records held in the window.").labels(stage)
         self.lanes = gauge("lanes_open", "Lanes this worker holds.").labels(stage)
+        self.stopped = gauge("lanes_stopped", "Lanes stopped by a named error.").labels(stage)
         self.isolated = gauge("lanes_isolated", "Lanes that run record by record in a child process.").labels(
             stage
         )

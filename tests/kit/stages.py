@@ -1,0 +1,128 @@
+"""Stages whose behaviour a test chooses by the payload, run as real workers: `python stages.py STAGE KIND`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from streams.records import (
+    InstantiatedSegment,
+    JudgedSegment,
+    MatchedSegment,
+    RawDocument,
+    RawStub,
+    Segment,
+)
+from streams.settings import (
+    ChunkSettings,
+    InstantiateSettings,
+    JudgeSettings,
+    MatchSettings,
+    load,
+)
+from workers.stage import Drop, Outcome, Stage
+
+
+class Expand(Stage[Any, Segment]):
+    """A chunk stage over tiny scripts: `seg:3:text` gives three segments, `drop`, `raise`, `hang`, `exit` …"""
+
+    name: ClassVar = "chunk"
+    reads: ClassVar = (RawDocument, RawStub)
+    Config: ClassVar = ChunkSettings
+
+    def process(self, records: Sequence[Any]) -> Sequence[Outcome]:
+        return [self.one(record) for record in records]
+
+    def one(self, record: Any) -> Outcome:
+        if isinstance(record, RawStub):
+            return Drop("stub", record.reason)
+        text = record.payload.decode()
+        word, _, rest = text.partition(":")
+        if word == "drop":
+            return Drop("scripted")
+        if word == "fail":
+            return ValueError("scripted failure")
+        act(word)
+        n, _, body = rest.partition(":") if word == "seg" else ("1", "", text)
+        return [
+            Segment(
+                document_id=record.id, index=i, count=int(n), start=i, url=record.url, title="", text=f"{body}#{i}",
+                language="en", language_score=1.0, tokens=1, tokenizer="none", content_hash=body.encode()[:16],
+            )
+            for i in range(int(n))
+        ]  # fmt: skip
+
+    def identity(self, outputs: Sequence[Any]) -> int:
+        return int.from_bytes(outputs[0].content_hash[:8], "big")
+
+    @property
+    def duplicate_window(self) -> int:
+        return self.config.duplicate_window if "DEDUP" in os.environ else 0  # type: ignore[attr-defined]
+
+
+def act(word: str) -> None:
+    """Do what a poisonous record does."""
+    if word == "raise":
+        raise RuntimeError("scripted exception")
+    if word == "hang":
+        time.sleep(3600)
+    if word == "exit":
+        os._exit(9)
+    if word == "segfault":
+        ctypes.string_at(0)
+    if word == "hog":
+        bytearray(20 * 1024**3)
+
+
+class Pass(Stage[Any, Any]):
+    """Copies records: the frame's own cost."""
+
+    name: ClassVar = "match"
+    reads: ClassVar = Segment
+    Config: ClassVar = MatchSettings
+
+    def process(self, records: Sequence[Any]) -> Sequence[Outcome]:
+        return [[record] for record in records]
+
+
+class Match(Pass):
+    """Wraps a segment, one to one."""
+
+    def process(self, records: Sequence[Segment]) -> Sequence[Outcome]:
+        for record in records:
+            act(record.text.partition(":")[0])
+        return [[MatchedSegment(segment=record, bank="test", encoder="none")] for record in records]
+
+
+class Instantiate(Stage[MatchedSegment, InstantiatedSegment]):
+    """Wraps a matched segment, one to one."""
+
+    name: ClassVar = "instantiate"
+    reads: ClassVar = MatchedSegment
+    Config: ClassVar = InstantiateSettings
+
+    def process(self, records: Sequence[MatchedSegment]) -> Sequence[Outcome]:
+        return [[InstantiatedSegment(matched=record, engine="test", model="none")] for record in records]
+
+
+class Judge(Stage[InstantiatedSegment, JudgedSegment]):
+    """Wraps an instantiated segment, one to one."""
+
+    name: ClassVar = "judge"
+    reads: ClassVar = InstantiatedSegment
+    Config: ClassVar = JudgeSettings
+
+    def process(self, records: Sequence[InstantiatedSegment]) -> Sequence[Outcome]:
+        return [[JudgedSegment(instantiated=record, judge="test")] for record in records]
+
+
+KINDS = {"expand": Expand, "pass": Pass, "match": Match, "instantiate": Instantiate, "judge": Judge}
+
+if __name__ == "__main__":
+    from workers.__main__ import work
+
+    work(KINDS[sys.argv[1]], load(), sys.argv[2] if len(sys.argv) > 2 else None)

@@ -1,0 +1,123 @@
+"""A stage in a child process, one record at a time: where a lane goes after its worker died too often.
+
+What kills the child is known to be the record's own fault, and costs only the child. Slower by the hand-over
+and by a second copy of the model, hence only for lanes that made no progress.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import msgspec
+
+from streams.positions import Kind
+from streams.settings import Settings, load, to_environment
+from workers.stage import Drop, Stage
+from workers.work import Failure, Outputs, Result, failure, run
+
+OPEN_SECONDS = 300.0
+
+
+class ChildDied(Exception):
+    """The record took its process with it, or did not return in time."""
+
+
+class _Answer(msgspec.Struct):
+    values: list[bytes] = []
+    content: int = 0
+    drop: tuple[str, str] | None = None
+    failure: tuple[str, str] | None = None
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Bound this process's private memory, so that a record that wants more raises instead of swapping."""
+    if limit_bytes:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or limit_bytes <= hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, hard))
+
+
+class Sandbox:
+    """Starts the child on first use, replaces it when it died."""
+
+    def __init__(self, stage_class: type[Stage[Any, Any]], settings: Settings) -> None:
+        self._stage_class = stage_class
+        self._settings = settings
+        self._process: SpawnProcess | None = None
+        self._connection: Connection | None = None
+
+    def call(self, kind: Kind, value: bytes, deadline_seconds: float) -> Result:
+        """Process one record, blocking; raise `ChildDied` where the child dies of it or is too slow."""
+        connection = self._started()
+        try:
+            connection.send_bytes(bytes([kind]) + value)
+            answered = connection.poll(deadline_seconds)
+            answer = msgspec.msgpack.decode(connection.recv_bytes(), type=_Answer) if answered else None
+        except (EOFError, OSError) as error:
+            assert self._process is not None
+            self._process.join(5)
+            code = self._process.exitcode
+            self.close()
+            raise ChildDied(f"the process ended with code {code}") from error
+        if answer is None:
+            self.close()
+            raise ChildDied(f"no answer within {deadline_seconds:.0f} s")
+        if answer.failure:
+            return Failure(*answer.failure)
+        return Drop(*answer.drop) if answer.drop else Outputs(answer.values, answer.content)
+
+    def _started(self) -> Connection:
+        if self._connection is not None:
+            return self._connection
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self._stage_class, to_environment(self._settings))
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        if not ours.poll(OPEN_SECONDS) or ours.recv_bytes() != b"ready":
+            self.close()
+            raise ChildDied("the child process could not open the stage")
+        self._connection = ours
+        return ours
+
+    def close(self) -> None:
+        """Kill the child."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(5)
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+
+def _serve(connection: Connection, stage_class: type[Stage[Any, Any]], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    settings = load()
+    limit_memory(settings.runner.memory_bytes)
+    stage = stage_class(settings)
+    stage.open()
+    connection.send_bytes(b"ready")
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except EOFError:
+            return
+        answer = _Answer()
+        try:
+            (result,) = run(stage, [(Kind(message[0]), message[1:])])
+        except Exception as error:  # noqa: BLE001 - the boundary to stage code; named in the dead letter
+            result = failure(error)
+        match result:
+            case Outputs():
+                answer.values, answer.content = result.values, result.content
+            case Drop():
+                answer.drop = (result.reason, result.detail)
+            case Failure():
+                answer.failure = (result.error, result.detail)
+        connection.send_bytes(msgspec.msgpack.encode(answer))

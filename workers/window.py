@@ -1,0 +1,203 @@
+"""The window: inputs held by a worker, given to `process` in batches with retries, deadlines, isolation.
+
+Window (records and bytes held) and calls (batches at once) are two numbers: with slow calls of varying length
+a window of several batches keeps all calls busy while each lane still sends in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import sys
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+
+from monitoring.metrics import StageMetrics
+from streams.settings import Settings
+from workers.lane import Slot
+from workers.sandbox import ChildDied, Sandbox
+from workers.stage import Stage
+from workers.work import Failure, Result, failure, run
+
+log = structlog.get_logger(__name__)
+
+EXIT_DEADLINE: Final = 75
+_WATCHDOG_FACTOR: Final = 1.5
+"""The event loop sees a deadline first; a thread of faulthandler ends a process whose loop is blocked too."""
+
+
+class Window:
+    """Takes slots in, processes them, wakes their lanes."""
+
+    def __init__(self, stage: Stage[Any, Any], settings: Settings, metrics: StageMetrics) -> None:
+        self._stage = stage
+        self._runner = settings.runner
+        self._config = settings.stage(stage.name)
+        self._metrics = metrics
+        self._todo: deque[Slot] = deque()
+        self._alone: deque[Slot] = deque()  # of isolated lanes
+        self._wake = asyncio.Event()
+        self._wake_alone = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._records = 0
+        self._bytes = 0
+        self._busy = 0
+        self._sandbox = Sandbox(type(stage), settings)
+        self._threads = ThreadPoolExecutor(self._config.calls + 1, thread_name_prefix=stage.name)
+
+    # -- room --------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be taken in."""
+        return self._records >= self._runner.window_records or self._bytes >= self._runner.window_bytes
+
+    async def wait_for_room(self) -> None:
+        """Return once the window has room again."""
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
+
+    def add(self, slot: Slot) -> None:
+        """Hold a slot; process it unless it is done already."""
+        self._records += 1
+        self._bytes += len(slot.value)
+        if slot.done:
+            slot.lane.wake.set()
+        elif slot.started:
+            return  # adopted: its call is still running and will wake the lane
+        elif slot.lane.isolate:
+            self._alone.append(slot)
+            self._wake_alone.set()
+        else:
+            self._todo.append(slot)
+            self._wake.set()
+
+    def release(self, slot: Slot) -> None:
+        """Let go of a slot that was sent, or whose lane was closed."""
+        self._records -= 1
+        self._bytes -= len(slot.value)
+        if not self._room.is_set() and not self.full:
+            self._room.set()
+
+    @property
+    def records(self) -> int:
+        """How many records are held."""
+        return self._records
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    def callers(self) -> list[Any]:
+        """Return the coroutines that process; an exception in one must end the worker."""
+        return [*(self._caller() for _ in range(self._config.calls)), self._caller_alone()]
+
+    async def _caller(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch: list[Slot] = []
+            while self._todo and len(batch) < self._config.batch_records:
+                slot = self._todo.popleft()
+                if slot.lane.is_open and not slot.started:
+                    slot.started = True
+                    batch.append(slot)
+            if not self._todo:
+                self._wake.clear()
+            if batch:
+                await self._call(batch)
+
+    async def _caller_alone(self) -> None:
+        while True:
+            await self._wake_alone.wait()
+            slot = self._alone.popleft()
+            if not self._alone:
+                self._wake_alone.clear()
+            if slot.lane.is_open and not slot.started:
+                slot.started = True
+                self._finish(slot, await self._isolated(slot))
+
+    async def _call(self, batch: list[Slot]) -> None:
+        """Process a batch; where it keeps failing, each of its records alone, to find the guilty one."""
+        error: Exception | None = None
+        for attempt in range(self._runner.tries):
+            if attempt:
+                await asyncio.sleep(self._runner.backoff_seconds * 2 ** (attempt - 1))
+            try:
+                results = await self._run(batch)
+            except Exception as raised:  # noqa: BLE001 - the boundary to stage code: retried, then named and buried
+                error = raised
+                self._metrics.retried(type(raised).__name__)
+                continue
+            for slot, result in zip(batch, results, strict=True):
+                self._finish(slot, result)
+            return
+        assert error is not None
+        if len(batch) > 1:
+            for slot in batch:
+                await self._call([slot])
+        else:
+            log.warning(
+                "record fails", stage=self._stage.name, position=batch[0].position, error=repr(error)[:500]
+            )
+            self._finish(batch[0], failure(error))
+
+    async def _run(self, batch: list[Slot]) -> list[Result]:
+        inputs = [(slot.kind, slot.value) for slot in batch]
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self._config.deadline_seconds, self._overdue, batch)
+        self._busy += 1
+        faulthandler.dump_traceback_later(
+            self._config.deadline_seconds * _WATCHDOG_FACTOR, exit=True, file=sys.__stderr__
+        )
+        try:
+            return await loop.run_in_executor(self._threads, self._guarded, inputs)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                faulthandler.cancel_dump_traceback_later()
+            deadline.cancel()
+            self._metrics.batch_seconds.observe(time.monotonic() - started)
+
+    def _guarded(self, inputs: list[Any]) -> list[Result]:
+        try:
+            return run(self._stage, inputs)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(f"the stage raised {type(error).__name__}") from error
+
+    def _overdue(self, batch: list[Slot]) -> None:
+        """End the process: a thread cannot be stopped. After some deaths the record alone is blamed."""
+        where = [(slot.lane.partition, slot.position) for slot in batch[:4]]
+        log.error("process is past its deadline; worker exits", stage=self._stage.name,
+                  seconds=self._config.deadline_seconds, first_records=where)  # fmt: skip
+        sys.stderr.flush()
+        os._exit(EXIT_DEADLINE)
+
+    async def _isolated(self, slot: Slot) -> Result:
+        """Process one record in the child; what kills it twice is to blame."""
+        loop = asyncio.get_running_loop()
+        reason = ""
+        for _ in range(2):
+            try:
+                return await loop.run_in_executor(
+                    self._threads, self._sandbox.call, slot.kind, slot.value, self._config.deadline_seconds
+                )
+            except ChildDied as death:
+                reason = str(death)
+                log.warning("record killed its process", stage=self._stage.name, lane=slot.lane.partition,
+                            position=slot.position, reason=reason)  # fmt: skip
+        slot.lane.isolate = 0  # found: the lane may run normally again
+        return Failure("killed_worker", reason)
+
+    def _finish(self, slot: Slot, result: Result) -> None:
+        slot.result = result
+        slot.lane.wake.set()
+
+    def close(self) -> None:
+        """End the child process."""
+        self._sandbox.close()
