@@ -29,6 +29,12 @@ class TopicError(FinestreamError):
     """A topic is missing, has another number of partitions, or a setting that would lose records."""
 
 
+class SourceError(FinestreamError):
+    """An input file is missing, unreadable now, or of a format that ingest does not know."""
+
+    exit_code = 2
+
+
 class RecordError(FinestreamError):
     """Bytes in a topic that are no record of ours; the runner buries them with this reason."""
 
@@ -61,3 +67,15 @@ class Fenced(FinestreamError):
     """Another process with the same identity has taken over; this one must not write any more."""
 
     exit_code = 3
+
+
+class LedgerMismatch(LaneError):
+    """What a trainer reads again is not what its ledger says was trained on."""
+
+
+class NonFiniteLoss(FinestreamError):
+    """The loss was no number for several steps in a row: the run stops and names the documents."""
+
+
+class CheckpointError(FinestreamError):
+    """A checkpoint cannot be written, is damaged, or belongs to another run, version or model."""

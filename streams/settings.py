@@ -132,7 +132,7 @@ class ChunkSettings(StageSettings):
     languages: tuple[str, ...] = ("en",)
     """Kept ones; empty: all. Dropped as `language`."""
     min_language_score: float = 0.0
-    duplicate_window: int = Field(1000, ge=0)
+    duplicate_window: int = Field(500, ge=0)
     """Raw offsets of a lane among which exact duplicates are sought."""
 
 
@@ -172,8 +172,11 @@ class JudgeSettings(StageSettings):
 class IngestSettings(Section):
     """Crawl files into `raw`."""
 
-    max_document_bytes: int = 6 * 1024 * 1024
-    """Longer bodies enter as stubs with their first 64 KiB and their hash."""
+    max_document_bytes: int = Field(6 * 1024 * 1024, ge=1, le=7_864_320)
+    """Longer bodies enter as stubs with their first 64 KiB and their hash. A message holds 8 MiB, so there
+    is a limit to the limit."""
+    inflight_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
+    """Sent and not yet acknowledged; reading waits beyond it."""
     progress_seconds: float = 0.5
 
 

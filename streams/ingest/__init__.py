@@ -1,0 +1,1 @@
+"""Ingest: crawl files into the lanes of `raw`, each record exactly once however often it is restarted."""

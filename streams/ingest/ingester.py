@@ -1,0 +1,244 @@
+"""The ingester: books each source, sends its records to the lanes of `raw`, and goes on after any crash.
+
+Steps, in this order and no other:
+1. fence: `init_transactions` as `ingest.PIPELINE.0`; from now on no zombie can book or finish a source;
+2. read the book `sources`, then the last origin of every lane of `raw`;
+3. finish the first source that was begun and not finished, skipping in each lane what is at or below its
+   last origin: origins may only grow in a lane, so nothing else may be sent before;
+4. each input: skip it where it is known; book it; read, send, wait for every acknowledgement; book it done.
+
+A zombie may still send records of the source it had begun. They are the same records with the same origins
+in the same lanes, so `chunk` drops what is not above the highest origin it accepted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO
+
+from monitoring.metrics import IngestMetrics
+from streams import books, generations
+from streams.errors import LaneRecreated, SourceError
+from streams.ingest.booking import (
+    CHANGED,
+    DAMAGED,
+    DONE,
+    VANISHED,
+    Booked,
+    SourceBook,
+    transactional_id,
+)
+from streams.ingest.items import READER_VERSION, Document, Item, Skip, Stub
+from streams.ingest.jsonl import JsonlReader
+from streams.ingest.lanes import LANE_HASH_VERSION, canonical_url, lane_of
+from streams.ingest.progress import Progress
+from streams.ingest.raw_sender import NO_PAYLOAD, RawSender
+from streams.ingest.raw_tails import read_tails
+from streams.ingest.report import KNOWN, STOPPED, SourceReport
+from streams.ingest.source import Kind, Source, identify, identity_of_open, inspect, open_source, printable
+from streams.ingest.warc import WarcReader
+from streams.positions import Kind as RecordKind
+from streams.positions import Origin
+from streams.records import encode
+from streams.settings import Settings
+
+
+def open_reader(file: BinaryIO, source: Source, max_document_bytes: int) -> Iterable[Item]:
+    """Return the reader of a source's format over its open file."""
+    reader = WarcReader if source.kind is Kind.WARC else JsonlReader
+    return reader(file, source.name, source.compressed, max_document_bytes)
+
+
+class Ingester:
+    """One ingester of a pipeline. `run` may be called once.
+
+    `stopping` is asked between records: once it says yes, what was sent is acknowledged and `run` returns.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        metrics: IngestMetrics | None = None,
+        progress: Progress | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._progress = progress or Progress()
+        self._stopping = stopping
+
+    def run(self, paths: Sequence[str]) -> list[SourceReport]:
+        """Finish what was begun, then ingest the files at `paths` in their order; return what became of each.
+
+        Raises `SourceError` for a file of unknown format before anything is sent, `Fenced` where another
+        ingester has taken over.
+        """
+        for path in paths:
+            inspect(path)
+        settings = self._settings
+        generation = generations.load(settings)
+        with books.BookWriter(settings, transactional_id()) as writer:
+            book = SourceBook(settings, writer)
+            tails = read_tails(settings, generation.lanes)
+            sender = RawSender(settings, generation.epoch, tails, self._acknowledged, self._stopping)
+            try:
+                return self._sources(paths, book, sender, tails)
+            finally:
+                sender.close()
+
+    def _sources(
+        self, paths: Sequence[str], book: SourceBook, sender: RawSender, tails: Sequence[Origin]
+    ) -> list[SourceReport]:
+        reports: list[SourceReport] = []
+        for booked in book.unfinished():
+            if self._stopping():
+                return reports
+            reports.append(self._read(booked, book, sender, len(tails)))
+        for path in paths:
+            if self._stopping():
+                break
+            reports.append(self._input(path, book, sender, tails))
+        return reports
+
+    def _input(self, path: str, book: SourceBook, sender: RawSender, tails: Sequence[Origin]) -> SourceReport:
+        try:
+            source = inspect(path)  # again: hours may have passed since the first look
+        except SourceError:
+            report = SourceReport(printable(path), 0, VANISHED)
+            self._count_source(report)
+            return report
+        known = book.get(source)
+        if known is not None:
+            self._progress.begin(source)
+            self._progress.end()
+            report = SourceReport(source.name, source.identity.size, KNOWN, known.sequence)
+            self._count_source(report)
+            return report
+        booked = book.begin(source)
+        highest = max(tails)
+        if booked.sequence <= highest.source:
+            raise LaneRecreated(
+                f"the book of sources gave out number {booked.sequence}, but raw already holds records of "
+                f"number {highest.source}: the book was deleted or belongs to other topics. Restore it, or "
+                "begin a new pipeline (another data_dir or cluster)"
+            )
+        return self._read(booked, book, sender, len(tails))
+
+    def _read(self, booked: Booked, book: SourceBook, sender: RawSender, lanes: int) -> SourceReport:
+        """Send what is not yet sent of a booked source, and book it done."""
+        booking, source = booked.booking, booked.booking.source
+        if (booking.reader, booking.lane_hash) != (READER_VERSION, LANE_HASH_VERSION):
+            raise SourceError(
+                f"{source.name} was begun by reader version {booking.reader} and lane hash "
+                f"{booking.lane_hash}; this is {READER_VERSION} and {LANE_HASH_VERSION}. Finish it with the "
+                "finestream that began it"
+            )
+        report = SourceReport(source.name, source.identity.size, sequence=booked.sequence)
+        began = time.monotonic()
+        file = open_source(source)
+        if file is None:
+            report.outcome = VANISHED if identify(source.path) is None else CHANGED
+        else:
+            self._progress.begin(source)
+            with file:
+                self._send(file, source, booked.sequence, sender, lanes, report)
+            self._progress.end()
+        report.seconds = time.monotonic() - began
+        if report.outcome != STOPPED:
+            book.finish(booked, report.outcome, report.counts())
+        self._count_source(report)
+        return report
+
+    def _send(
+        self,
+        file: BinaryIO,
+        source: Source,
+        sequence: int,
+        sender: RawSender,
+        lanes: int,
+        report: SourceReport,
+    ) -> None:
+        """Read a source to its end, or to a stop; return once all of it is acknowledged."""
+        every, tick = self._settings.ingest.progress_seconds, 0.0
+        stopped = False
+        for item in open_reader(file, source, self._settings.ingest.max_document_bytes):
+            report.add(item)
+            if isinstance(item, Skip):
+                if self._metrics is not None:
+                    self._metrics.skipped.labels(item.reason.value).inc()
+            else:
+                self._send_item(item, Origin(sequence, item.index), sender, lanes, report)
+            if (now := time.monotonic()) >= tick:
+                tick = now + every
+                self._progress.at(file.tell(), report.documents)
+            if self._stopping():
+                stopped = True
+                break
+        sender.flush()
+        if stopped:
+            return
+        if identity_of_open(file) != source.identity:
+            report.outcome = CHANGED  # written to while it was read: its records may be of no single state
+        else:
+            report.outcome = DAMAGED if report.damaged else DONE
+
+    def _send_item(
+        self, item: Document | Stub, origin: Origin, sender: RawSender, lanes: int, report: SourceReport
+    ) -> None:
+        record = item.record
+        if isinstance(item, Document):
+            lane = lane_of(canonical_url(record.url) or item.record.id, lanes)
+        else:
+            lane = lane_of(canonical_url(record.url) or f"{record.source}#{item.index}", lanes)
+        if origin <= sender.tail(lane):
+            report.found += 1
+            return
+        if isinstance(item, Document):
+            sender.send(lane, RecordKind.DOCUMENT, origin, encode(record), len(item.record.payload))
+        else:
+            sender.send(lane, RecordKind.STUB, origin, encode(record), NO_PAYLOAD)
+            if self._metrics is not None:
+                self._metrics.stubs.labels(item.record.reason).inc()
+        report.sent += 1
+
+    def _acknowledged(self, payload_bytes: int) -> None:
+        if self._metrics is not None and payload_bytes != NO_PAYLOAD:
+            self._metrics.documents.inc()
+            self._metrics.bytes.inc(payload_bytes)
+
+    def _count_source(self, report: SourceReport) -> None:
+        if self._metrics is not None and report.outcome != STOPPED:
+            self._metrics.sources.labels(report.outcome).inc()
+
+
+def preview(
+    settings: Settings,
+    paths: Sequence[str],
+    progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[SourceReport]:
+    """Read the files at `paths` and count what `run` would send, without a broker."""
+    progress, reports = progress or Progress(), []
+    for source in [inspect(path) for path in paths]:
+        report = SourceReport(source.name, source.identity.size)
+        reports.append(report)
+        began, tick = time.monotonic(), 0.0
+        file = open_source(source)
+        if file is None:
+            report.outcome = VANISHED if identify(source.path) is None else CHANGED
+            continue
+        progress.begin(source)
+        with file:
+            for item in open_reader(file, source, settings.ingest.max_document_bytes):
+                report.add(item)
+                if (now := time.monotonic()) >= tick:
+                    tick = now + settings.ingest.progress_seconds
+                    progress.at(file.tell(), report.documents)
+                if stopping():
+                    return reports
+        progress.end()
+        report.seconds = time.monotonic() - began
+        report.outcome = DAMAGED if report.damaged else DONE
+    return reports
