@@ -140,6 +140,33 @@ class IngestMetrics:
             self.skipped.labels(reason)
 
 
+class SupervisorMetrics:
+    """The supervisor of one machine."""
+
+    def __init__(self, registry: CollectorRegistry, slots: Iterable[str]) -> None:
+        self._up = Gauge(
+            "supervised_process_up",
+            "1 while the slot's process runs.",
+            ["slot"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self._restarts = Gauge(
+            "supervised_process_restarts",
+            "Starts of the slot beyond the first, since the supervisor began.",
+            ["slot"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+        for slot in slots:
+            self.stands(slot, up=False, restarts=0)
+
+    def stands(self, slot: str, up: bool, restarts: int) -> None:
+        """Say how a slot stands."""
+        self._up.labels(slot).set(int(up))
+        self._restarts.labels(slot).set(restarts)
+
+
 class TrainerMetrics:
     """The trainer of one run."""
 

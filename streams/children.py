@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
+_FLOCK = "hhqqi"  # struct flock on 64-bit Linux, native alignment
+_held: set[Path] = set()
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: nothing is looked up in the child
 
 
@@ -51,6 +55,39 @@ def same(pid: int, create_time: float) -> bool:
     """Whether the process that had `pid` at `create_time` still lives: pids are given out again."""
     now = started(pid)
     return now is not None and abs(now - create_time) < 1.0
+
+
+def hold_lock(path: Path) -> int | None:
+    """Lock `path` until this process ends; return the descriptor to keep open, or None where it is taken.
+
+    The lock is the kernel's: it goes with the process, however that ends, and is not inherited by children.
+    """
+    if path in _held:
+        return None
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    _held.add(path)
+    return descriptor
+
+
+def lock_holder(path: Path) -> int | None:
+    """Return the pid of the process that holds the lock on `path` (ours or Kafka's), if any."""
+    if path in _held:  # to open and close the file here would give our own lock away
+        return os.getpid()
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    return int(pid) if kind != fcntl.F_UNLCK and pid > 0 else None
 
 
 def signal_group(pid: int, how: signal.Signals) -> None:

@@ -51,12 +51,12 @@ def until() -> Until:
 
 
 @pytest.fixture(scope="session")
-def _prepared() -> None:
+def prepared_jars() -> None:
     prepare(jars_folder())
 
 
 @pytest.fixture(scope="session")
-def broker(_prepared: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def broker(prepared_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """One real broker for the session, on a free port."""
     it = Broker(tmp_path_factory.mktemp("broker"), start_seconds=120)
     it.start()
@@ -73,7 +73,7 @@ def clean_broker(broker: Broker) -> Broker:
 
 @pytest.fixture
 def fresh_brokers(
-    _prepared: None, tmp_path_factory: pytest.TempPathFactory
+    prepared_jars: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Broker]]:
     """Make brokers of this test's own: `fresh_brokers(overrides={...}, data_dir=...)`, started."""
     made: list[Broker] = []

@@ -1,21 +1,16 @@
-"""Questions about a broker: is its port free, who holds its data, does it answer, why did it die.
+"""Questions about a broker: is its port free, does it answer, why did it die.
 
-All of them ask the thing itself (a bind, the lock that Kafka takes, real requests, its log), never a flag
-that somebody left behind.
+All of them ask the thing itself (a bind, real requests, its log), never a flag that somebody left behind.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
 import re
 import socket
-import struct
 from pathlib import Path
 from typing import Final
 
-_FLOCK: Final = "hhqqi"  # struct flock on 64-bit Linux, native alignment
 _PROBE_GROUP: Final = "finestream.ready"
 
 
@@ -47,20 +42,6 @@ def free_port(taken: frozenset[int] = frozenset()) -> int:
         if port not in taken and port_free(port):
             return port
     raise OSError(f"no free port between {floor} and {low}")
-
-
-def lock_holder(log_dir: Path) -> int | None:
-    """Return the pid of the process that holds Kafka's lock on `log_dir`, if any."""
-    try:
-        descriptor = os.open(log_dir / ".lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-    finally:
-        os.close(descriptor)
-    return int(pid) if kind != fcntl.F_UNLCK and pid > 0 else None
 
 
 def answers(port: int, timeout_seconds: float = 3.0) -> bool:

@@ -41,7 +41,7 @@ class Running(NamedTuple):
 def find(data_dir: Path) -> Running | None:
     """Return the broker that runs on `data_dir`, whoever started it."""
     home = data_dir / "broker"
-    pid = probe.lock_holder(home / "data")
+    pid = children.lock_holder(home / "data" / ".lock")
     if pid is None:
         return None
     try:
@@ -137,6 +137,11 @@ class Broker:
         return self._pid if self.running() else None
 
     @property
+    def exit_code(self) -> int | None:
+        """Of the process that we started, once it is gone; None for one that we only found."""
+        return None if self._child is None else self._child.poll()
+
+    @property
     def log_file(self) -> Path:
         """What Kafka itself writes."""
         return self.logs / "broker.log"
@@ -201,6 +206,9 @@ class Broker:
 
     def reason_of_death(self) -> str:
         """Return why it went down, with what to do."""
+        code = self.exit_code
+        if code is not None and code < 0:
+            return f"it was killed by {signal.Signals(-code).name}; its log is {self.log_file}"
         return probe.reason_of_death(self._said(), self.log_file)
 
     def _said(self) -> str:

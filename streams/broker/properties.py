@@ -10,7 +10,8 @@ ten in throughput on one disk; a cluster with replication 3 closes it without.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -90,8 +91,8 @@ def render(values: Mapping[str, str]) -> str:
 
 def parse(text: str) -> dict[str, str]:
     """Read back what `render` wrote."""
-    pairs: Iterable[tuple[str, str, str]] = (line.partition("=") for line in text.splitlines())
-    return {key: value.encode("ascii").decode("unicode_escape") for key, _, value in pairs}
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {key: _unescape(value) for key, _, value in pairs}
 
 
 def _escape(text: str, separators: str) -> str:
@@ -105,3 +106,8 @@ def _escape(text: str, separators: str) -> str:
             units = char.encode("utf-16-be")
             out.extend(f"\\u{units[j] << 8 | units[j + 1]:04x}" for j in range(0, len(units), 2))
     return "".join(out)
+
+
+def _unescape(text: str) -> str:
+    plain = re.sub(r"\\u([0-9a-f]{4})|\\(.)", lambda m: chr(int(m[1], 16)) if m[1] else m[2], text)
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16")
