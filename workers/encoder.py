@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,13 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 class EncoderError(FinestreamError):
     """The named encoder cannot be loaded, or is none that reads text."""
+
+
+class _Windows(NamedTuple):
+    """A text as the model reads it: token ids of each window, and what of it is kept when they are joined."""
+
+    windows: list[list[int]]
+    keep: list[slice]
 
 
 class Encoder:
@@ -101,8 +108,8 @@ class Encoder:
         normalised: FloatArray = out / np.maximum(norms, np.float32(1e-12))
         return normalised
 
-    def token_embeddings(self, text: str, overlap: float = 0.25) -> FloatArray:
-        """Return the last hidden states of all tokens, float32 [T, d], not normalised.
+    def token_embeddings(self, texts: Sequence[str], overlap: float = 0.25) -> list[FloatArray]:
+        """Return the last hidden states of all tokens of each text, float32 [T, d] each, not normalised.
 
         A text longer than the window is read in windows that share `overlap` of their tokens; of a shared
         stretch the first half is taken from the earlier window and the second from the later one, so that
@@ -110,38 +117,43 @@ class Encoder:
         the mean over T of a text that fits the window is the model's own mean-pooled vector. T is at most
         `MAX_TOKENS` (plus special tokens); what lies beyond is not read.
         """
+        read = [self._windows(text, overlap) for text in texts]
+        windows = [window for text in read for window in text.windows]
+        states: list[FloatArray] = [np.zeros((0, self.dimension), dtype=np.float32)] * len(windows)
+        for rows, length in _batches([len(w) for w in windows], self.window):
+            output = self._forward([windows[row] for row in rows], length)
+            values = output["token_embeddings"].float().cpu().numpy()
+            for i, row in enumerate(rows):
+                states[row] = values[i, : len(windows[row])]
+        out: list[FloatArray] = []
+        first = 0
+        for text in read:
+            parts = states[first : first + len(text.keep)]
+            first += len(text.keep)
+            out.append(np.concatenate([part[kept] for part, kept in zip(parts, text.keep, strict=True)]))
+        return out
+
+    def _windows(self, text: str, overlap: float) -> _Windows:
         special = int(self._tokenizer.num_special_tokens_to_add())
         stride = max(0, int((self.window - special) * overlap))
         encoded = self._tokenizer(
-            _clean(text[: MAX_TOKENS * MAX_TOKEN_CHARACTERS]),
+            text[: MAX_TOKENS * MAX_TOKEN_CHARACTERS],
             truncation=True,
             max_length=self.window,
             stride=stride,
             return_overflowing_tokens=True,
             return_special_tokens_mask=True,
             padding=False,
-            split_special_tokens=True,
         )
         step = self.window - special - stride
         count = min(len(encoded["input_ids"]), max(1, -(-(MAX_TOKENS - stride) // step)))
-        windows: list[list[int]] = encoded["input_ids"][:count]
-        masks: list[list[int]] = encoded["special_tokens_mask"][:count]
-        states: list[FloatArray] = [np.zeros((0, self.dimension), dtype=np.float32)] * count
-        for rows, length in _batches([len(w) for w in windows], self.window):
-            output = self._forward([windows[row] for row in rows], length)
-            values = output["token_embeddings"].float().cpu().numpy()
-            for i, row in enumerate(rows):
-                states[row] = values[i, : len(windows[row])]
-        if count == 1:
-            return states[0]
-        parts: list[FloatArray] = []
-        for row, mask in enumerate(masks):
-            content = [i for i, m in enumerate(mask) if not m]
-            first, last = content[0], content[-1] + 1
-            start = 0 if row == 0 else first + stride // 2
-            end = len(mask) if row == count - 1 else last - (stride - stride // 2)
-            parts.append(states[row][start:end])
-        return np.concatenate(parts)
+        keep: list[slice] = []
+        for i, mask in enumerate(encoded["special_tokens_mask"][:count]):
+            content = [j for j, m in enumerate(mask) if not m]
+            start = 0 if i == 0 else content[0] + stride // 2
+            end = len(mask) if i == count - 1 else content[-1] + 1 - (stride - stride // 2)
+            keep.append(slice(start, end))
+        return _Windows(encoded["input_ids"][:count], keep)
 
     def _forward(self, ids: list[list[int]], length: int) -> dict[str, Any]:
         import torch  # noqa: PLC0415

@@ -71,7 +71,7 @@ def test_no_texts_give_no_vectors(encoder: Encoder) -> None:
 
 def test_token_embeddings_of_a_short_text_average_to_its_vector(encoder: Encoder) -> None:
     text = texts(1, longest=60)[0]
-    tokens = encoder.token_embeddings(text)
+    tokens = encoder.token_embeddings([text])[0]
     mean = tokens.mean(axis=0)
     np.testing.assert_allclose(mean / np.linalg.norm(mean), encoder.encode([text])[0], atol=1e-5)
 
@@ -79,7 +79,15 @@ def test_token_embeddings_of_a_short_text_average_to_its_vector(encoder: Encoder
 @pytest.mark.parametrize("words", [250, 254, 255, 256, 300, 441, 442, 443, 444, 2000])
 def test_long_texts_lose_and_repeat_no_token(encoder: Encoder, words: int) -> None:
     # One token a word: the number of rows says that the windows were joined without gap or overlap.
-    assert encoder.token_embeddings("water " * words).shape == (words + 2, 384)
+    assert encoder.token_embeddings(["water " * words])[0].shape == (words + 2, 384)
+
+
+def test_token_embeddings_do_not_depend_on_the_batch(encoder: Encoder) -> None:
+    some = [*texts(12, longest=400), "", "x", "water " * 700]
+    together = encoder.token_embeddings(some)
+    for text, states in zip(some, together, strict=True):
+        assert (encoder.token_embeddings([text])[0] == states).all()
+    assert encoder.token_embeddings([]) == []
 
 
 def test_hostile_texts_are_bounded(encoder: Encoder, monkeypatch) -> None:
@@ -87,10 +95,10 @@ def test_hostile_texts_are_bounded(encoder: Encoder, monkeypatch) -> None:
     monkeypatch.setattr("workers.encoder.MAX_TOKENS", limit)
     huge = "a" * 1_000_000
     assert np.isfinite(encoder.encode([huge, "\x00" * 1000, "\ud800 lone", "[CLS] [SEP] <pad>"])).all()
-    assert len(encoder.token_embeddings(huge)) <= limit + 2
+    assert len(encoder.token_embeddings([huge])[0]) <= limit + 2
     spelled = encoder.encode(["[CLS] [SEP] [PAD]", "cls sep pad"])
     assert not np.allclose(spelled[0], encoder.encode([""])[0])
-    many = encoder.token_embeddings("é ? " * 50_000)
+    many = encoder.token_embeddings(["é ? " * 50_000])[0]
     assert limit * 0.9 < len(many) <= limit + encoder.window
 
 
