@@ -13,10 +13,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from streams.settings import STAGES
-from streams.supervisor.state import Process, State
+from streams.supervisor.state import BROKER, Process, State
 
 SETTLED_SECONDS = 1.0
-"""How long a process that died before, and can't be asked, must have lived to count as well."""
+"""How long a process that can't be asked must have lived to count as well."""
 _SAMPLE = re.compile(r"^(finestream_\w+)(\{[^}]*\})? (\S+)", re.MULTILINE)
 
 
@@ -80,8 +80,13 @@ def _problem(process: Process, metrics: dict[str, dict[str, float]]) -> str:
         )
     if process.metrics_port and process.slot not in metrics:
         return f"{process.slot} does not answer yet"
-    if not process.metrics_port and process.last_exit and time.time() - process.started_at < SETTLED_SECONDS:
-        return f"{process.slot} was started again just now (exit {process.last_exit}): {last_words(process)}"
+    if (
+        process.slot != BROKER
+        and not process.metrics_port
+        and time.time() - process.started_at < SETTLED_SECONDS
+    ):
+        died = f" after exit {process.last_exit}: {last_words(process)}" if process.last_exit else ""
+        return f"{process.slot} was started just now{died}"
     return ""
 
 

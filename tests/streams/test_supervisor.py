@@ -140,8 +140,8 @@ def test_it_waits_for_answers_and_for_every_lane(supervise, settings, clean_brok
 def test_the_end_is_orderly_and_bounded(supervise, settings, until):
     polite = (
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('bye'), sys.exit(0)))\nprint('ready', flush=True)\n"
-        + SLEEP
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('bye'), sys.exit(0)))\n"
+        "print('ready', flush=True)\n" + SLEEP
     )
     deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + SLEEP
     it = supervise(settings(runner={"drain_seconds": 0}), slot("polite", polite), slot("deaf", deaf))
