@@ -107,6 +107,26 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> SettingsFactory:
     return make
 
 
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remember what was left out, so that the run can say so."""
+    if items:
+        items[0].config.stash.setdefault(_LEFT_OUT, []).extend(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the tests that were left out by `-m`, and why: a green run must not pass for more than it is."""
+    long = [item for item in config.stash.get(_LEFT_OUT, []) if item.get_closest_marker("long")]
+    if not long:
+        return
+    terminalreporter.section("left out")
+    names = sorted({item.nodeid.partition("[")[0] for item in long})
+    for name in names:
+        terminalreporter.write_line(f"{name}: takes minutes; `make chaos` runs it")
+
+
+_LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+
+
 def delete_everything(broker: Broker) -> None:
     """Delete all topics and groups, and wait until that is real."""
     admin = clients.admin(load(kafka={"bootstrap_servers": broker.bootstrap_servers}))
