@@ -44,7 +44,7 @@ def work(stage_type: type[Stage[Any, Any]], settings: Settings, slot: str | None
 
     registry = CollectorRegistry()
     BuildMetrics(registry, f"worker-{stage_type.name}", "0.1.0")
-    metrics = StageMetrics(registry, stage_type.name)
+    metrics = StageMetrics(registry, stage_type.name, stage_type.reasons)
     port = serve(settings.metrics.host, settings.metrics.port, registry)
     generation = generations.load(settings, stage_type.name)
     started = time.monotonic()

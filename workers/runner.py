@@ -20,6 +20,7 @@ from typing import Any, Final
 import faust
 import msgspec
 import structlog
+import uvloop
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 
@@ -53,6 +54,16 @@ class _LaneConsumer(Consumer):  # type: ignore[misc]
         runner: Runner = self.app.lane_runner
         for partition, offset in (await runner.open_lanes(self.assignment())).items():
             await self.seek(TP(runner.topics.source, partition), offset)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand whole fetches to the agent. Faust's own loop costs two tasks and a message object a record."""
+        batches = self.app.lane_runner.batches
+        while not (self.should_stop or fetcher.should_stop):
+            generation = self.app.consumer_generation_id
+            records, _ = await self._wait_next_records(1.0)
+            # Records of an assignment that ended meanwhile are dropped: the next one reads them again.
+            if records and self.flow_active and generation == self.app.consumer_generation_id:
+                await batches.put((generation, records))
 
     async def commit_lanes(self, offsets: Mapping[TP, int]) -> None:
         """Mirror the lanes' progress in the group's offsets."""
@@ -107,8 +118,7 @@ class Runner:
             broker_rebalance_timeout=60.0,
             broker_commit_interval=86400.0,  # we commit ourselves
             broker_max_poll_records=500,
-            # Records wait here before the window counts their bytes: few where they can be large.
-            stream_buffer_maxsize=64 if self._root else 512,
+            stream_buffer_maxsize=1,  # whole fetches wait here; the window counts the rest
             stream_wait_empty=False,
             stream_processing_timeout=86400.0,
             broker_commit_livelock_soft_timeout=86400.0,
@@ -118,10 +128,9 @@ class Runner:
         app.transport = _LaneTransport(app.conf.broker_consumer, app=app)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
-        topic = app.topic(
-            self.topics.source, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-        )
-        app.agent(topic, name=self.stage.name, concurrency=1)(self._intake)
+        app.topics.add(app.topic(self.topics.source, value_serializer="raw"))  # what the group subscribes to
+        self.batches = app.channel(maxsize=1)
+        app.agent(self.batches, name=self.stage.name, concurrency=1)(self._intake)
         app.task(self._start)
         return app
 
@@ -232,19 +241,23 @@ class Runner:
 
     # -- in ----------------------------------------------------------------------------------------------
 
-    async def _intake(self, stream: Any) -> None:
-        async for event in stream.noack().events():
+    async def _intake(self, batches: Any) -> None:
+        async for generation, records in batches:
+            for tp, messages in records.items():
+                await self._take(self._lanes.get(tp.partition), generation, messages)
+
+    async def _take(self, lane: Lane | None, generation: int, messages: list[Any]) -> None:
+        """Accept what one lane's fetch brought, as far as the window has room."""
+        for message in messages:
             if self._window.full:
                 await self._window.wait_for_room()
-            message = event.message
-            lane = self._lanes.get(message.partition)
-            if lane is None or lane.group_generation != message.generation_id or lane.stopped:
-                continue  # of an assignment that is over; the next one reads it again
-            if message.offset != lane.next_offset:
-                if message.offset > lane.next_offset:
-                    await self._read_again(lane, message.offset)
-                continue
-            self._accept(lane, message)
+            if lane is None or not lane.is_open or lane.group_generation != generation or lane.stopped:
+                return  # of an assignment that is over; the next one reads it again
+            if message.offset == lane.next_offset:
+                self._accept(lane, message)
+            elif message.offset > lane.next_offset:
+                await self._read_again(lane, message.offset)
+                return
 
     def _accept(self, lane: Lane, message: Any) -> None:
         record = Input(message.offset, message.key, message.value or b"", message.headers or ())
@@ -354,6 +367,7 @@ def run_worker(stage: Stage[Any, Any], settings: Settings, generation: Generatio
                slot: str | None = None) -> None:  # fmt: skip
     """Run a worker in the foreground until SIGTERM or SIGINT. The stage must be open."""
     limit_memory(settings.runner.memory_bytes)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     runner = Runner(stage, settings, generation, metrics, slot)
     worker = faust.Worker(runner.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()

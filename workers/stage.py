@@ -45,6 +45,8 @@ class Stage(ABC, Generic[In, Out]):
     """Record type of its input."""
     Config: ClassVar[type[StageSettings]]
     """Its settings section."""
+    reasons: ClassVar[tuple[str, ...]] = ()
+    """The closed list of its drops' reasons, so that each is a metric at 0 before it first happens."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
