@@ -20,6 +20,8 @@ from prometheus_client import (
 )
 
 PREFIX: Final = "finestream"
+DEATHS: Final = ("EmptyOutcome", "RecordError", "RecordTooLarge", "killed_worker")
+"""Dead letters that every stage may have; others carry the name of their error's class."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -95,6 +97,8 @@ class StageMetrics:
         ).labels(stage)
         for reason in reasons:
             self.dropped(reason, 0)
+        for error in DEATHS:
+            self._dead.labels(stage, error)
 
     def dropped(self, reason: str, n: int = 1) -> None:
         """Count inputs that ended as a marker."""
@@ -112,7 +116,13 @@ class StageMetrics:
 class IngestMetrics:
     """The ingester."""
 
-    def __init__(self, registry: CollectorRegistry, reasons: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        reasons: Iterable[str] = (),
+        stubs: Iterable[str] = (),
+        outcomes: Iterable[str] = (),
+    ) -> None:
         self.documents = Counter(
             "ingest_documents_total", "Documents acknowledged in raw.", namespace=PREFIX, registry=registry
         )
@@ -138,6 +148,10 @@ class IngestMetrics:
         )
         for reason in reasons:
             self.skipped.labels(reason)
+        for reason in stubs:
+            self.stubs.labels(reason)
+        for outcome in outcomes:
+            self.sources.labels(outcome)
 
 
 class SupervisorMetrics:
