@@ -18,7 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitoring.metrics import BuildMetrics, SupervisorMetrics, serve
-from streams import children, generations
+from streams import children, clients, generations
 from streams.broker import Broker
 from streams.errors import BrokerError, FinestreamError
 from streams.settings import Settings, to_environment
@@ -115,6 +115,8 @@ class Loop:
             log.info("broker runs", port=self._broker.port, pid=self._broker.pid, found=not started)
             broker = self._settings.broker.model_copy(update={"port": self._broker.port})
             self._settings = self._settings.model_copy(update={"broker": broker})
+        else:
+            clients.check_reachable(self._settings)
         self._state.bootstrap_servers = self._settings.bootstrap_servers
         if self._plan.create and not self._stopping:
             self._say("create")
