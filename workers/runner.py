@@ -370,4 +370,5 @@ def run_worker(stage: Stage[Any, Any], settings: Settings, generation: Generatio
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     runner = Runner(stage, settings, generation, metrics, slot)
     worker = faust.Worker(runner.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes escapes even where there is no terminal
     worker.execute_from_commandline()

@@ -152,9 +152,7 @@ class Window:
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(self._config.deadline_seconds, self._overdue, batch)
         self._busy += 1
-        faulthandler.dump_traceback_later(
-            self._config.deadline_seconds * _WATCHDOG_FACTOR, exit=True, file=sys.__stderr__
-        )
+        faulthandler.dump_traceback_later(self._config.deadline_seconds * _WATCHDOG_FACTOR, exit=True, file=2)
         try:
             return await loop.run_in_executor(self._threads, self._guarded, inputs)
         finally:
