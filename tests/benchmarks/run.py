@@ -90,7 +90,9 @@ def run(path: Path, seconds: float) -> list[dict[str, Any]]:
 def table(rows: list[tuple[str, ...]]) -> str:
     """Return rows as text in columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def words(figure: dict[str, Any]) -> tuple[str, ...]:
