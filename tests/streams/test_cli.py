@@ -17,10 +17,25 @@ from streams.settings import load
 from streams.supervisor import running_state
 
 ENTRY = [sys.executable, "-c", "from streams.cli import main; main()"]
-HEAVY = set(
-    "aiokafka faiss faust kafka msgspec numpy prometheus_client psutil pydantic_settings requests rich "
-    "sentence_transformers streams.settings structlog tokenizers torch transformers".split()
-)
+HEAVY = {
+    "aiokafka",
+    "faiss",
+    "faust",
+    "kafka",
+    "msgspec",
+    "numpy",
+    "prometheus_client",
+    "psutil",
+    "pydantic_settings",
+    "requests",
+    "rich",
+    "sentence_transformers",
+    "streams.settings",
+    "structlog",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
 
 
 def finestream(*arguments, env=None, timeout=240):
