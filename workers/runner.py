@@ -26,7 +26,7 @@ from faust.types import TP
 
 from monitoring.metrics import StageMetrics
 from streams import clients
-from streams.errors import FinestreamError, LaneError
+from streams.errors import FinestreamError, LaneError, LaneTrimmed
 from streams.generations import Generation
 from streams.pipeline import stage_topics
 from streams.positions import START
@@ -275,7 +275,7 @@ class Runner:
             return
         orphan = self._orphans.pop((lane.partition, slot.offset), None)
         if orphan is not None and not slot.done and orphan.value == slot.value:
-            orphan.lane, orphan.received = lane, slot.received
+            orphan.lane, orphan.received, orphan.up_to = lane, slot.received, slot.up_to
             slot = orphan
         lane.slots.append(slot)
         self._metrics.records_in.inc()
@@ -293,7 +293,7 @@ class Runner:
             lane.next_offset = offset
             await self.app.consumer.seek(TP(self.topics.source, lane.partition), offset)
         else:
-            lane.stop(LaneError(
+            lane.stop(LaneTrimmed(
                 f"lane {lane.partition}: input offset {lane.next_offset} is gone, {offset} comes after it; "
                 f"set runner.accept_loss=[{lane.partition}] to go on without it"
             ))  # fmt: skip

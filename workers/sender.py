@@ -12,6 +12,7 @@ Batches are built by hand (`create_batch`) instead of one future a record: 4 us 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import sys
@@ -74,8 +75,8 @@ class Sender:
 
     async def note(self, topic: str, records: list[tuple[bytes, bytes]]) -> None:
         """Write to a book and wait for the acknowledgement."""
-        for key, value in records:
-            await self._acknowledged(self._producer.send_and_wait(topic, value, key=key, partition=0))
+        sends = [self._producer.send_and_wait(topic, value, key=key, partition=0) for key, value in records]
+        await self._acknowledged(asyncio.gather(*sends))
 
     async def send_heads(self, lane: Lane) -> list[Slot]:
         """Send what is done at the head of a lane; return the slots that are durable now."""

@@ -236,7 +236,8 @@ class TailReader:
                     reached = first is not None and first.position.offset < oldest
                 if reached:
                     for offset, content in entries:
-                        lane.admitted.add(offset, content)
+                        if Position(offset, 0) < lane.expected:  # a zombie may have left higher ones behind
+                            lane.admitted.add(offset, content)
                     del todo[tp.partition]
             back *= 2
 
