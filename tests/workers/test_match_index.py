@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from workers.match import index
+from workers import vector_cache
 from workers.match.bank import Bank
-from workers.match.index import TemplateIndex, cached, description_embeddings
+from workers.match.index import TemplateIndex, description_embeddings
+from workers.vector_cache import cached
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +77,10 @@ def test_a_wrong_shape_is_not_kept():
 
 
 def test_the_cache_lies_in_the_users_folder(monkeypatch, tmp_path):
-    assert index.cache_folder() == tmp_path / "cache" / "finestream" / "embeddings"
+    assert vector_cache.cache_folder() == tmp_path / "cache" / "finestream" / "embeddings"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/invalid")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert index.cache_folder() == tmp_path / ".cache" / "finestream" / "embeddings"
+    assert vector_cache.cache_folder() == tmp_path / ".cache" / "finestream" / "embeddings"
 
 
 def test_bank_version_and_encoder_each_have_embeddings_of_their_own():
