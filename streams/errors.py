@@ -57,6 +57,10 @@ class LaneRecreated(LaneError):
     """The topics were deleted and created anew under old outputs: another epoch, or a tail beyond the end."""
 
 
+class AccountsDiffer(LaneError):
+    """Counted from the topics, something is missing, repeated or contradicts; the message names the first."""
+
+
 class StageMismatch(FinestreamError):
     """A worker's settings differ from those that its generation was created with."""
 
