@@ -17,6 +17,8 @@ from streams.settings import Settings
 
 NEVER_MS: Final = 2**31 - 1
 """About 24 days: the longest that both libraries take."""
+RECONNECT_MS: Final = 1000
+"""Longest pause between two tries to connect: a broker that is back is used at once, not after up to 30 s."""
 MAX_REQUEST_BYTES: Final = MAX_RECORD_BYTES + 512 * 1024
 
 
@@ -61,6 +63,7 @@ def sync_producer(settings: Settings, **more: Any) -> Any:
 
     arguments = {
         **common(settings),
+        "reconnect_backoff_max_ms": RECONNECT_MS,
         "acks": "all",
         "enable_idempotence": True,
         "compression_type": compression(settings),
@@ -83,6 +86,7 @@ def sync_consumer(settings: Settings, **more: Any) -> Any:
 
     arguments = {
         **common(settings),
+        "reconnect_backoff_max_ms": RECONNECT_MS,
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "max_partition_fetch_bytes": MAX_REQUEST_BYTES,
@@ -100,7 +104,7 @@ def admin(settings: Settings) -> Any:
     from kafka.errors import KafkaError  # noqa: PLC0415
 
     try:
-        return KafkaAdminClient(**common(settings))
+        return KafkaAdminClient(**common(settings), reconnect_backoff_max_ms=RECONNECT_MS)
     except KafkaError as error:
         raise unreachable(settings, error) from error
 

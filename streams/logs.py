@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
+
+
+class _NeverFails(io.TextIOBase):
+    """stderr, where a full disk loses a line of the log instead of the process that wrote it."""
+
+    def write(self, text: str, /) -> int:
+        """Write if that is possible."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -25,11 +42,11 @@ def configure(level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _NeverFails())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
-        stream=sys.stderr,
+        stream=_NeverFails(),
         level=logging.WARNING,
         format="timestamp=%(asctime)s level=%(levelname)s logger=%(name)s event=%(message)r",
     )

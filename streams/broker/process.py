@@ -165,6 +165,16 @@ class Broker:
                     raise
             else:
                 return False  # otherwise it was on its way down when we found it
+        try:
+            self._start(cancelled)
+        except OSError as error:
+            raise BrokerError(
+                f"the broker can't be started in {self.data_dir}: {error.strerror or error}; "
+                "free what it says, or choose another place with --data-dir"
+            ) from error
+        return True
+
+    def _start(self, cancelled: Callable[[], bool]) -> None:
         paths = jars.ensure(self.jars_folder, progress=self._progress, offline=self._offline)
         self._check_place()
         self._choose_port()
@@ -183,8 +193,7 @@ class Broker:
                     continue
                 self.stop()
                 raise
-            break
-        return True
+            return
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """SIGTERM, and SIGKILL where that takes longer than `seconds`. Data survive either."""

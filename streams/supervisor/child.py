@@ -58,7 +58,17 @@ class Child:
         return self._popen is not None
 
     def start(self) -> None:
-        """Start the process."""
+        """Start the process; where even that fails (no space, no memory), try again like after a death."""
+        try:
+            self._start()
+        except OSError as error:
+            self._postpone(time.monotonic())
+            self.process.reason = str(error)
+            log.warning("not started", slot=self.slot.name, error=str(error))
+        else:
+            log.info("started", slot=self.slot.name, pid=self.process.pid, restarts=self.process.restarts)
+
+    def _start(self) -> None:
         if self.slot.metrics and not (self._port and port_free(self._port)):
             self._port = free_port()
         self.rotate()
@@ -73,7 +83,7 @@ class Child:
                 preexec_fn=children.die_with_parent(),  # noqa: PLW1509 - we start from one thread
             )
         self._born = time.monotonic()
-        self.process.state = "running"
+        self.process.state, self.process.reason = "running", ""
         self.process.pid = self._popen.pid
         self.process.started_at = time.time()
         self.process.metrics_port = self._port if self.slot.metrics else 0
@@ -87,7 +97,6 @@ class Child:
         if self.process.state == "waiting" and time.monotonic() >= self._due:
             self.process.restarts += 1
             self.start()
-            log.info("started again", slot=self.slot.name, pid=self.process.pid)
             changed = True
         return changed
 
@@ -109,11 +118,17 @@ class Child:
             self.process.state = "done"
             log.info("done", slot=self.slot.name, seconds=round(lived, 1))
             return
-        self._young_deaths = self._young_deaths + 1 if lived < YOUNG_SECONDS else 1
+        if lived >= YOUNG_SECONDS:
+            self._young_deaths = 0
+        pause = self._postpone(now)
+        log.warning("died", slot=self.slot.name, exit=code, lived=round(lived, 1), pause=pause)
+
+    def _postpone(self, now: float) -> float:
+        self._young_deaths += 1
         pause = pause_seconds(self._young_deaths)
         self._due = now + pause
         self.process.state = "waiting"
-        log.warning("died", slot=self.slot.name, exit=code, lived=round(lived, 1), pause=pause)
+        return pause
 
     def terminate(self) -> None:
         """Ask it to finish what is in flight and go."""

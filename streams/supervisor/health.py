@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from streams import children
 from streams.settings import STAGES
 from streams.supervisor.state import BROKER, Process, State
 
@@ -78,6 +79,8 @@ def _problem(process: Process, metrics: dict[str, dict[str, float]]) -> str:
         return (
             f"{process.slot} died (exit {process.last_exit}) and will be started again: {last_words(process)}"
         )
+    if process.pid and children.started(process.pid) is None:
+        return f"{process.slot} died just now (if this stays, the supervisor can't write: is the disk full?)"
     if process.metrics_port and process.slot not in metrics:
         return f"{process.slot} does not answer yet"
     if (
@@ -91,7 +94,9 @@ def _problem(process: Process, metrics: dict[str, dict[str, float]]) -> str:
 
 
 def last_words(process: Process) -> str:
-    """Return the last line of a process's log, and where the rest is."""
+    """Return why a process is not there: what the supervisor knows, or its log's last line."""
+    if process.reason:
+        return process.reason
     try:
         with Path(process.log).open("rb") as stream:
             stream.seek(max(0, Path(process.log).stat().st_size - 8192))

@@ -58,6 +58,7 @@ class Loop:
         self._children: list[Child] = []
         self._state = State(pid=0, started_at=time.time(), embedded=settings.embedded)
         self._metrics: SupervisorMetrics | None = None
+        self._unsaid = False
 
     @property
     def _logs(self) -> Path:
@@ -134,7 +135,6 @@ class Loop:
             if self._stopping:
                 break
             child.start()
-            log.info("started", slot=child.slot.name, pid=child.process.pid)
         self._say("running")
 
     # ---- run
@@ -154,6 +154,8 @@ class Loop:
                     child.rotate()
                 for name in ("supervisor.log", "broker.out"):
                     rotate(self._logs / name)
+                if self._unsaid:
+                    self._say("running")
             time.sleep(POLL_SECONDS)
 
     def _keep_broker(self) -> bool:
@@ -164,7 +166,8 @@ class Loop:
         if process.state == "running":
             young = now - self._broker_born < 10
             self._broker_young_deaths = self._broker_young_deaths + 1 if young else 1
-            log.warning("broker died", reason=broker.reason_of_death())
+            process.reason = broker.reason_of_death()
+            log.warning("broker died", reason=process.reason)
             process.pid, process.state, process.last_exit = 0, "waiting", broker.exit_code
             self._broker_due = now + pause_seconds(self._broker_young_deaths)
             self._say("running")
@@ -177,6 +180,7 @@ class Loop:
             if not self._stopping:
                 self._broker_young_deaths += 1
                 self._broker_due = time.monotonic() + pause_seconds(self._broker_young_deaths)
+                process.reason = str(error)
                 log.warning("broker can't be started", error=str(error))
             return True
         self._broker_runs()
@@ -186,7 +190,7 @@ class Loop:
     def _broker_runs(self) -> None:
         assert self._broker is not None
         self._broker_born = time.monotonic()
-        self._broker_process.state = "running"
+        self._broker_process.state, self._broker_process.reason = "running", ""
         self._broker_process.pid = self._broker.pid or 0
         self._broker_process.started_at = time.time()
 
@@ -195,7 +199,12 @@ class Loop:
         processes = [child.process for child in self._children]
         self._state.phase = phase
         self._state.processes = [self._broker_process, *processes] if self._broker else processes
-        write_state(self.data_dir, self._state)
+        try:
+            write_state(self.data_dir, self._state)
+            self._unsaid = False
+        except OSError as error:  # a full disk passes; what we are there for goes on meanwhile
+            log.warning("state not written", error=str(error))
+            self._unsaid = True
         if self._metrics is not None:
             for process in self._state.processes:
                 self._metrics.stands(process.slot, process.state == "running", process.restarts)

@@ -32,6 +32,8 @@ class Process(msgspec.Struct, kw_only=True):
     restarts: int = 0
     last_exit: int | None = None
     """Of the process before: exit code, or minus the signal."""
+    reason: str = ""
+    """Why it can't be started, where its log can't say."""
     log: str = ""
 
 

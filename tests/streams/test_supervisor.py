@@ -166,6 +166,19 @@ def test_work_that_is_done_is_not_begun_again_and_what_fails_is_named(supervise,
     assert state.process("broken").restarts >= 3
 
 
+def test_a_state_that_cannot_be_written_stops_nothing(supervise, settings, until):
+    it = supervise(settings(), slot("a"))
+    supervisor, first = psutil.Process(it.state().pid), it.state().process("a").pid
+    file = it.data_dir / "processes.json"
+    file.unlink()
+    file.mkdir()  # as good as a full disk
+    os.kill(first, signal.SIGKILL)
+    until(lambda: [child.pid for child in supervisor.children()] not in ([], [first]), what="a is back")
+    file.rmdir()
+    until(lambda: it.processes() and it.state().process("a").restarts == 1, what="the state is written again")
+    it.wait_healthy(10)
+
+
 def test_a_failed_start_says_why(prepared_jars, tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
