@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import Config, DataDir, Sets, read_settings
+from streams.cli.options import Config, DataDir, Format, Output, Sets, read_settings
 
 EXAMPLES = """\
   finestream train                                   the run `main`, until Ctrl-C; goes on where it stopped
@@ -33,6 +33,7 @@ def train(
     data_dir: DataDir = None,
     config: Config = None,
     sets: Sets = None,
+    output: Output = Format.human,
 ) -> None:
     """Train on the pairs as they come. A run that was stopped, or killed, goes on where its ledger says."""
     from streams.cli.programs import become
@@ -45,4 +46,5 @@ def train(
         arguments += ["--max-steps", str(max_steps)]
     if obey is not None:
         arguments += ["--obey", obey]
+    arguments += ["--format", output.value]
     become(settings, "trainer", arguments)

@@ -62,12 +62,13 @@ def stage_slots(settings: Settings, workers: int | Mapping[str, int] = 1) -> lis
 
 
 def trainer_slot(arguments: Sequence[str] = ()) -> Slot:
-    """Return the trainer's slot; it ends where its arguments say so (`--until-drained`, `--max-steps`)."""
+    """Return the trainer's slot; it ends by itself only where its arguments say so."""
+    ends = {"--until-drained", "--max-steps", "--obey"} & set(arguments)
     return Slot(
         role=TRAINER,
         name=TRAINER,
         command=[sys.executable, "-m", "trainer", *arguments],
-        restart="failure",
+        restart="failure" if ends else "always",
     )
 
 

@@ -230,7 +230,8 @@ def test_slots_are_named_once_and_for_all(tmp_path):
     assert [s.name for s in slots] == ["chunk-0", "match-0", "match-1", "instantiate-0"]
     assert slots[1].command[1:] == ["-m", "workers", "match", "--slot", "finestream-1-match-0"]
     assert len(stage_slots(embedded, 3)) == 3 * len(STAGES)
-    assert trainer_slot(["--until-drained"]).restart == "failure"
+    assert trainer_slot(["--run", "main", "--until-drained"]).restart == "failure"
+    assert trainer_slot(["--run", "main"]).restart == "always"
 
     # Two machines that share a cluster must not share a membership.
     outside = [
