@@ -71,6 +71,7 @@ class BookWriter:
         from kafka.errors import KafkaError  # noqa: PLC0415
 
         self._identity = identity
+        self._lost = False
         self._producer = clients.sync_producer(
             settings, transactional_id=identity, linger_ms=0, transaction_timeout_ms=60_000
         )
@@ -99,7 +100,9 @@ class BookWriter:
             return write()
         except kafka_error as error:
             name = type(error).__name__
-            if "Fenced" in name or "InvalidProducerEpoch" in name:
+            # Once fenced, the library only says that it is in an error state.
+            self._lost = self._lost or "Fenced" in name or "InvalidProducerEpoch" in name
+            if self._lost:
                 raise Fenced(
                     f"another process has taken over {self._identity!r}; this one stops without writing"
                 ) from error

@@ -216,7 +216,7 @@ class Loop:
         self._checkpoints.prune(self._kept)
         self._metrics.checkpoint.set_to_current_time()
         for lane, cursor in state.cursors().items():
-            self._metrics.offset.labels(self._topic, str(lane)).set(cursor.next_offset)
+            self._metrics.offset.labels(manifest.run, self._topic, str(lane)).set(cursor.next_offset)
 
     def _train(self, stopped: Callable[[], bool]) -> str:
         while not stopped():
