@@ -40,6 +40,8 @@ $(STAMP): pyproject.toml
 	else \
 		$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(EXTRAS)]'; \
 	fi
+	@$(BIN)/python -m streams.broker >/dev/null || \
+		echo "going on without the embedded broker: it is fetched when it is first started" >&2
 	@touch $@
 
 demo: $(STAMP)

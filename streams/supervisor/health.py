@@ -80,7 +80,7 @@ def _problem(process: Process, metrics: dict[str, dict[str, float]]) -> str:
             f"{process.slot} died (exit {process.last_exit}) and will be started again: {last_words(process)}"
         )
     if process.pid and children.started(process.pid) is None:
-        return f"{process.slot} died just now (if this stays, the supervisor can't write: is the disk full?)"
+        return f"{process.slot} died and is not back yet"
     if process.metrics_port and process.slot not in metrics:
         return f"{process.slot} does not answer yet"
     if (
