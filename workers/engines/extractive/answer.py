@@ -1,0 +1,212 @@
+"""The answer: the contiguous run of sentences that is nearest to the instruction (rule d).
+
+A window's score is the sum over its sentences of (similarity - tau), tau = mean + 0.5 (max - mean) over the
+segment's sentences, so that a window grows while it gains. On gold such windows reach token F1 0.51 with the
+right instruction, single sentences 0.44. It must stand alone (no "It", "However", "the table below"), end whole,
+and show the evidence that every part of the question asks for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from workers.encoder import FloatArray
+from workers.engines.extractive.evidence import Facet, Question, shows
+from workers.engines.extractive.sentences import Unit, UnitKind
+
+MAX_SENTENCES: Final = 6
+MAX_WORDS: Final = 120
+MAX_LIST_WORDS: Final = 200  # a list stays whole, so an answer that holds one may be longer
+NEAR_PEAK: Final = 0.08  # a sentence this near to the best one may begin or end an answer without evidence
+PEAK: Final = 0.5  # tau lies this far from the mean to the maximum
+
+_LEANS_ON: Final = re.compile(
+    r"""["'“‘(\[]*(?:it|its|this|that|these|those|they|their|them|he|she|his|her|him|hers|both|either|neither|such|other|others|
+    another|each|most of (?:these|them)|some of (?:these|them)|many of (?:these|them)|one of (?:these|them)|however|but|and|or|so|also|
+    therefore|thus|then|hence|instead|otherwise|moreover|furthermore|additionally|in\ addition|for\ (?:example|instance)|
+    nevertheless|nonetheless|consequently|as\ a\ result|in\ contrast|by\ contrast|on\ the\ other\ hand|similarly|likewise|
+    meanwhile|still|yet|too|because\ of\ (?:this|that)|in\ (?:this|these|those|such|both|that)|at\ (?:this|that)|if\ so|
+    of\ these|among\ (?:these|them)|to\ do\ (?:this|so)|with\ (?:this|that|these)|after\ (?:this|that)|here|there|
+    rarely|occasionally|sometimes|yes|no|ok|well|now|the\ (?:above|following|latter|former|second|third|same|other)|
+    a\ second|a\ third|second|third|finally|next|last(?:ly)?|click|see|read|check|visit|contact|call|please|learn|
+    much\ of\ (?:this|that)|(?:some|most|many|all|several|few|one|two|three|certain)\ (?:of\ \w+\ )?(?:is|are|was|were|have|has|can|may|might|will|do|does)|
+    \w+ing\ (?:this|that|these|it))\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_POINTS_AWAY: Final = re.compile(
+    r"\b(?:click|see (?:the|our|also|below|above|figure|table|appendix|more|how)|shown (?:in|below|above)|(?:table|figure|chart|list|"
+    r"image|video|links?|sections?|steps?|map|photo|graph|diagram) (?:below|above)|(?:below|above|following) (?:table|figure|chart|image|"
+    r"video|links?|section|map|photo|graph|diagram|list)|this (?:page|site|website|web site|article|section|post|document|chapter|"
+    r"summary|factsheet|fact sheet|topic|booklet|brochure|publication|blog)|read more|learn more|more information|additional "
+    r"information|for (?:more|further) (?:details|info)|contact us|sign up|subscribe|copyright|all rights reserved|cookies?|"
+    r"last (?:updated|reviewed)|clinicaltrials\.gov|medical dictionary|advertisement|share this|follow us|guest post|"
+    r"http[s]?:|www\.|human phenotype ontology|orphanet|\(hpo\)|we recommend that you)\b|©|<[^>]{1,80}>",
+    re.IGNORECASE,
+)
+_ENDS: Final = re.compile(r"""[.!?…]["'”’)\]]*$""")
+_BEGINS: Final = re.compile(r"""["'“‘(\[]*[A-Z0-9•*–—-]|[a-z]+[A-Z]""")
+_MARKUP: Final = re.compile(r"</?(?:fi|excerpt|s|bos|eos|pad)\b|<\||<\.\.\.>|\bInstruction:|\bAnswer:|\x00|\ufffd|[{}\\]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A run of units, first and last included."""
+
+    first: int
+    last: int
+    score: float
+    start: int
+    end: int
+
+
+def may_be_copied(unit: Unit) -> bool:
+    """Whether an answer may hold a unit: it says something itself and does not point elsewhere."""
+    return (
+        unit.kind in (UnitKind.SENTENCE, UnitKind.LIST)
+        and unit.words <= (MAX_LIST_WORDS if unit.kind is UnitKind.LIST else MAX_WORDS)
+        and not _POINTS_AWAY.search(unit.text)
+        and not _MARKUP.search(unit.text)
+        and balanced(unit.text)
+    )
+
+
+def embedded_text(unit: Unit, subject: str) -> str:
+    """Return what stands for a unit in the encoder: a bare list with what it lists, and of what."""
+    if unit.kind is UnitKind.LIST:
+        return ": ".join(part for part in (subject, unit.heading, unit.text) if part)
+    return unit.text
+
+
+def may_begin(unit: Unit) -> bool:
+    """Whether an answer may begin with a unit: it needs nothing that stands before it."""
+    return bool(_BEGINS.match(unit.text)) and not _LEANS_ON.match(unit.text)
+
+
+def may_end(unit: Unit) -> bool:
+    """Whether an answer may end with a unit: it is whole."""
+    return unit.kind is UnitKind.LIST or bool(_ENDS.search(unit.text))
+
+
+def threshold(similarities: FloatArray) -> float:
+    """Return tau for the similarities of a segment's sentences to an instruction."""
+    mean = float(similarities.mean())
+    return mean + PEAK * (float(similarities.max()) - mean)
+
+
+def best_window(
+    units: Sequence[Unit],
+    similarities: FloatArray,
+    question: Question,
+    mentions: Sequence[tuple[int, int]],
+    taken: Sequence[tuple[int, int]] = (),
+) -> Window | None:
+    """Return the best admissible window, or None.
+
+    `similarities` has one value a unit (of headings too, which are not used); `mentions` are the spans of the
+    subject in the text; windows that touch a span of `taken` by more than rule (g) allows are left out. First
+    and last sentence earn their place: by evidence, by a similarity near the best, or (the first) because the
+    next one leans on it.
+    """
+    usable = [i for i, unit in enumerate(units) if may_be_copied(unit)]
+    if not usable:
+        return None
+    tau = threshold(similarities[usable])
+    peak = float(similarities[usable].max())
+    strong = {i: shows_any(units[i], question, mentions) or similarities[i] >= peak - NEAR_PEAK for i in usable}
+    best: Window | None = None
+    for i in usable:
+        if not may_begin(units[i]):
+            continue
+        words, score, listed = 0, 0.0, False
+        for j in range(i, min(i + MAX_SENTENCES, len(units))):
+            unit = units[j]
+            if unit.section != units[i].section or j not in strong:
+                break
+            words += unit.words
+            listed = listed or unit.kind is UnitKind.LIST
+            if words > (MAX_LIST_WORDS if listed else MAX_WORDS):
+                break
+            score += float(similarities[j]) - tau
+            if (best is not None and score <= best.score) or not strong[j] or not may_end(unit):
+                continue
+            if not strong[i] and (j == i or may_begin(units[i + 1])):
+                continue
+            window = Window(i, j, score, units[i].start, unit.end)
+            if overlap(window, taken) <= MAX_OVERLAP and answers(units[i : j + 1], question, mentions):
+                best = window
+    return best
+
+
+MAX_OVERLAP: Final = 0.3  # rule (g): share of the shorter answer
+
+
+def overlap(window: Window, taken: Sequence[tuple[int, int]]) -> float:
+    """Return the largest share of characters that a window has in common with another answer."""
+    worst = 0.0
+    for start, end in taken:
+        common = min(end, window.end) - max(start, window.start)
+        worst = max(worst, common / max(1, min(end - start, window.end - window.start)))
+    return worst
+
+
+_REFERS: Final = re.compile(
+    r"\b(?:it|its|they|their|them|this (?:condition|disease|disorder|syndrome|infection|illness|type)|these (?:conditions|disorders|"
+    r"diseases)|the (?:condition|disease|disorder|syndrome|infection|illness|exact cause|cause|underlying cause|specific cause|causes))\b",
+    re.IGNORECASE,
+)
+
+
+def answers(units: Sequence[Unit], question: Question, mentions: Sequence[tuple[int, int]]) -> bool:
+    """Whether every clause of a question finds all of its evidence in one unit that is about the subject.
+
+    A list, and the heading above it, may only show what lists hold (symptoms, treatments …); for all else
+    a sentence has to, which names the subject or refers to it after one that does.
+    """
+    named = [any(unit.start <= start < unit.end for start, _ in mentions) for unit in units]
+    for clause in question.clauses:
+        free = all(facet.bare for facet in clause)
+        if not any(
+            _shows_clause(unit, clause, mentions)
+            and (free or named[i] or unit.kind is UnitKind.LIST or (any(named[:i]) and bool(_REFERS.search(unit.text))))
+            for i, unit in enumerate(units)
+        ):
+            return False
+    return True
+
+
+def _shows_clause(unit: Unit, clause: Sequence[Facet], mentions: Sequence[tuple[int, int]]) -> bool:
+    listed = unit.kind is UnitKind.LIST
+    inside = [(a - unit.start, b - unit.start) for a, b in mentions if unit.start <= a and b <= unit.end]
+    return all(
+        (not listed or facet.listed)
+        and (
+            shows(facet, unit.text, inside)
+            or (listed and bool((facet.heading or facet.pattern).search(unit.heading)))
+        )
+        for facet in clause
+    )
+
+
+def shows_any(unit: Unit, question: Question, mentions: Sequence[tuple[int, int]]) -> bool:
+    """Whether a unit holds the evidence of at least one clause."""
+    return any(_shows_clause(unit, clause, mentions) for clause in question.clauses)
+
+
+def balanced(text: str) -> bool:
+    """Whether brackets and double quotes close: a sentence cut inside them is none."""
+    return (
+        text.count("(") == text.count(")")
+        and text.count("[") == text.count("]")
+        and text.count('"') % 2 == 0
+        and text.count("“") == text.count("”")
+    )
+
+
+def mean_similarity(similarities: FloatArray, window: Window) -> float:
+    """Return the mean similarity over a window's units."""
+    return float(np.mean(similarities[window.first : window.last + 1]))

@@ -1,0 +1,228 @@
+"""The extractive engine: templates filled and answered by copying, or refused for a named reason.
+
+A floor that lets the whole pipeline run on a laptop without a language model; it abstains unless sure
+(design rules a to g, one file each). Cheap checks come first: a segment whose candidates all fall to their
+words, or that names no subject, is never embedded. A segment's outcome depends on it and its candidates alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from streams.records import Candidate, Pair, Segment, SlotValue
+from workers.encoder import Encoder, FloatArray
+from workers.engines.extractive import answer, grammar, typegate
+from workers.engines.extractive.eligibility import Plan, plan
+from workers.engines.extractive.extra import extra_value
+from workers.engines.extractive.roundtrip import RoundTrip
+from workers.engines.extractive.sentences import Unit, split
+from workers.engines.extractive.subject import Subject, find_subject
+from workers.match.bank import Bank
+
+NAME: Final = "extractive"
+DESCRIPTION_WEIGHT: Final = 0.5
+LEAST_SIMILARITY: Final = 0.40  # of an answer's best sentence to the query: below it is theme, not answer
+
+
+class Reject(StrEnum):
+    """Why a candidate gave no pair: a closed set."""
+
+    NO_TEXT = "no_text"
+    TEMPLATE = "template_not_eligible"
+    NO_SUBJECT = "no_subject"
+    SUBJECT_TYPE = "subject_type"
+    GRAMMAR = "grammar"
+    NO_ANSWER = "no_answer"
+    WEAK_ANSWER = "weak_answer"
+    ROUND_TRIP_ANSWER = "round_trip_answer"
+    ROUND_TRIP_INSTRUCTION = "round_trip_instruction"
+    SECOND_SLOT = "second_slot"
+    OVERLAP = "overlap"
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A candidate on its way to a pair."""
+
+    row: int  # among the candidates
+    plan: Plan
+    filled: grammar.Filled
+    place: float  # of the slot's kind among the bank's, 0 is nearest
+
+
+class ExtractiveEngine:
+    """Fills and answers a segment's candidate templates."""
+
+    def __init__(self, encoder: Encoder, bank: Bank) -> None:
+        """Embed what the rules compare with, or read it from the package and the user's cache."""
+        self._encoder = encoder
+        self._gate = typegate.TypeGate(bank, encoder)
+        self._round_trip = RoundTrip(bank, encoder)
+        self._domains = dict(zip(bank.ids, bank.domains, strict=True))
+
+    def instantiate(self, segment: Segment, candidates: Sequence[Candidate]) -> list[Pair]:
+        """Return one pair a candidate, in order: made, or rejected with a reason of `Reject`."""
+        rejected: dict[int, tuple[Reject, str]] = {}
+        made: dict[int, Pair] = {}
+        plans = [plan(candidate.template) for candidate in candidates]
+        for row, candidate_plan in enumerate(plans):
+            if candidate_plan.refusal:
+                rejected[row] = (Reject.TEMPLATE, candidate_plan.refusal)
+        left = [row for row in range(len(candidates)) if row not in rejected]
+        if left:
+            units = split(segment.text)
+            subject = find_subject(segment.title, units, segment.text)
+            if subject is None:
+                rejected |= dict.fromkeys(left, (Reject.NO_SUBJECT if units else Reject.NO_TEXT, ""))
+            else:
+                filled = self._fill(segment, candidates, plans, left, units, subject, rejected)
+                if filled:
+                    made = self._answer(segment, candidates, filled, units, subject, rejected)
+        return [
+            made.get(row) or self._rejected(candidate, *rejected[row]) for row, candidate in enumerate(candidates)
+        ]
+
+    def _fill(
+        self,
+        segment: Segment,
+        candidates: Sequence[Candidate],
+        plans: Sequence[Plan],
+        rows: Sequence[int],
+        units: Sequence[Unit],
+        subject: Subject,
+        rejected: dict[int, tuple[Reject, str]],
+    ) -> list[_Filled]:
+        """Grammar (free) and type gate (one short text to embed)."""
+        fits: list[tuple[int, grammar.Filled]] = []
+        first = units[subject.unit]
+        ends = [end for start, end in subject.mentions if first.start <= start < first.end]
+        behind = segment.text[ends[0] : first.end] if ends else ""
+        for row in rows:
+            filled = grammar.fill(plans[row], subject, segment.text)
+            if typegate.clash(plans[row].subject, subject.name, behind):
+                rejected[row] = (Reject.SUBJECT_TYPE, f"{subject.name}: {plans[row].subject}")
+            elif filled is None:
+                rejected[row] = (Reject.GRAMMAR, subject.name)
+            else:
+                fits.append((row, filled))
+        if not fits:
+            return []
+        probe = self._encoder.encode([typegate.probe(subject.name, first.text)])[0]
+        places = self._gate.places(probe, [plans[row].subject for row, _ in fits])
+        out: list[_Filled] = []
+        for (row, filled), place in zip(fits, places, strict=True):
+            if place > typegate.NEAREST_SHARE:
+                rejected[row] = (Reject.SUBJECT_TYPE, f"{subject.name}: {plans[row].subject} at {place:.3f}")
+            else:
+                out.append(_Filled(row, plans[row], filled, place))
+        return out
+
+    def _answer(
+        self,
+        segment: Segment,
+        candidates: Sequence[Candidate],
+        filled: Sequence[_Filled],
+        units: Sequence[Unit],
+        subject: Subject,
+        rejected: dict[int, tuple[Reject, str]],
+    ) -> dict[int, Pair]:
+        """Windows, evidence, round trip and overlap, best first."""
+        copied = [i for i, unit in enumerate(units) if answer.may_be_copied(unit)]
+        if not copied:
+            rejected.update((f.row, (Reject.NO_ANSWER, f.filled.instruction)) for f in filled)
+            return {}
+        texts = [f.filled.instruction for f in filled] + [candidates[f.row].description for f in filled]
+        vectors = self._encoder.encode([*texts, *(answer.embedded_text(units[i], subject.name) for i in copied)])
+        n = len(filled)
+        instructions = vectors[:n]
+        queries = _normalised(instructions + DESCRIPTION_WEIGHT * vectors[n : 2 * n])
+        sentences = np.zeros((len(units), vectors.shape[1]), dtype=np.float32)
+        sentences[copied] = vectors[2 * n :]
+        ranked: list[tuple[float, _Filled, int]] = []
+        similarities = queries @ sentences.T
+        for k, item in enumerate(filled):
+            window = answer.best_window(units, similarities[k], item.plan.question, subject.mentions)
+            if window is None:
+                rejected[item.row] = (Reject.NO_ANSWER, item.filled.instruction)
+            else:
+                ranked.append((window.score, item, k))
+        made: dict[int, Pair] = {}
+        taken: list[tuple[int, int]] = []
+        for _, item, k in sorted(ranked, key=lambda r: (-r[0], r[1].row)):
+            window = answer.best_window(units, similarities[k], item.plan.question, subject.mentions, taken)
+            if window is None:
+                rejected[item.row] = (Reject.OVERLAP, item.filled.instruction)
+                continue
+            peak = float(similarities[k, window.first : window.last + 1].max())
+            text = segment.text[window.start : window.end]
+            said = f"{item.filled.instruction}\n\n{text}"
+            if peak < LEAST_SIMILARITY:
+                rejected[item.row] = (Reject.WEAK_ANSWER, said)
+                continue
+            inside = list(range(window.first, window.last + 1))
+            vector = _normalised(
+                sum((sentences[i] * np.float32(units[i].words) for i in inside), np.zeros_like(sentences[0]))[None]
+            )[0]
+            others = [
+                i
+                for i in copied
+                if not window.first <= i <= window.last
+                and answer.shows_any(units[i], item.plan.question, subject.mentions)
+            ]
+            failed = self._round_trip.fails(
+                instructions[k], vector, sentences[others], candidates[item.row].template_id, segment.text
+            )
+            if failed:
+                rejected[item.row] = (
+                    Reject.ROUND_TRIP_ANSWER if failed == "answer" else Reject.ROUND_TRIP_INSTRUCTION,
+                    said,
+                )
+                continue
+            pair = self._pair(segment, candidates[item.row], item, subject, (window.start, window.end))
+            if pair is None:
+                rejected[item.row] = (Reject.SECOND_SLOT, said)
+                continue
+            taken.append((window.start, window.end))
+            made[item.row] = pair
+        return made
+
+    def _pair(
+        self, segment: Segment, candidate: Candidate, item: _Filled, subject: Subject, span: tuple[int, int]
+    ) -> Pair | None:
+        values = {item.plan.subject: SlotValue(item.plan.subject, item.filled.subject, item.filled.span)}
+        filled = item.filled
+        if item.plan.extra_kind is not None:
+            found = extra_value(item.plan.extra_kind, segment.text, span)
+            again = found and grammar.fill(item.plan, subject, segment.text, found[0])
+            if not found or not again:
+                return None
+            filled = again
+            values[item.plan.extra] = SlotValue(item.plan.extra, *found)
+        return Pair(
+            template_id=candidate.template_id,
+            instruction=filled.instruction,
+            answer=segment.text[span[0] : span[1]],
+            slots=[values[description] for description in dict.fromkeys(item.plan.slots)],
+            excerpts=[span],
+            excerpt_share=1.0,
+            family=self._domains.get(candidate.template_id, ""),
+        )
+
+    def _rejected(self, candidate: Candidate, reason: Reject, said: str) -> Pair:
+        return Pair(
+            template_id=candidate.template_id,
+            rejected=reason.value,
+            raw_output=said[:2000],
+            family=self._domains.get(candidate.template_id, ""),
+        )
+
+
+def _normalised(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    out: FloatArray = (vectors / np.maximum(norms, np.float32(1e-12))).astype(np.float32)
+    return out

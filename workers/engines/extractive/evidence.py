@@ -1,0 +1,399 @@
+"""What an answer must show: the words of a question, turned into patterns that its answer has to hold.
+
+A stock encoder finds a passage on the same theme; whether the passage answers the question it cannot say
+(cosines of answers and near misses overlap: notes on gold in dev/LOG.md). So every part of the question asks
+for evidence: a word of our small lexicon for its synonyms ("what causes" wants "caused by", "due to" …), any
+other word for itself. The price is yield: a right answer in words that we don't list is refused. An entailment
+model would know better, and would be a second model to carry; the engines' language models are that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from workers.engines.extractive.form import NUMBER_WORDS, forms
+
+SLOT: Final = "\u27e8\u27e9"  # stands for a slot inside a clause
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One thing the answer has to show."""
+
+    name: str
+    pattern: re.Pattern[str]
+    needs_subject: bool = False
+    """The pattern begins where a mention of the subject ends (a definition)."""
+    listed: bool = False
+    """A list may show it, or the heading above one: under "Symptoms" a list need not say the word."""
+    before_subject: re.Pattern[str] | None = None
+    """Also shown by this just before a mention of the subject ("mutations cause …")."""
+    heading: re.Pattern[str] | None = None
+    """What the heading above a list has to hold, where that is less than a sentence has to."""
+    bare: bool = False
+    """A sentence may show it without naming the subject: "Symptoms include …"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a template asks, read once from its words."""
+
+    clauses: tuple[tuple[Facet, ...], ...]
+    """Each is answered where one sentence (or list, with its heading) shows all of its facets."""
+    unchecked: str = ""
+    """A clause for which no evidence is known; empty where there is none."""
+
+
+_LISTED: Final = frozenset(
+    {"symptom", "treatment", "diagnosis", "cause", "names", "research", "risk", "prevention", "complication",
+     "benefit", "frequency", "use", "side effects", "steps"}
+)  # fmt: skip
+
+
+_BARE: Final = frozenset({"symptom", "treatment", "diagnosis", "complication", "side effects", "steps", "frequency"})
+
+
+def _facet(
+    name: str, pattern: str, *, needs_subject: bool = False, before_subject: str = "", heading: str = ""
+) -> Facet:
+    def compiled(text: str) -> re.Pattern[str] | None:
+        return re.compile(text, re.IGNORECASE) if text else None
+
+    return Facet(
+        name,
+        re.compile(pattern, re.IGNORECASE),
+        needs_subject,
+        name in _LISTED or name.startswith("word:"),
+        compiled(before_subject),
+        compiled(heading),
+        name in _BARE or name.startswith("word:"),
+    )
+
+
+_PEOPLE: Final = (
+    r"(?:people|persons?|individuals|patients|men|women|males|females|boys|girls|children|births|newborns|"
+    r"babies|infants|families|cases|adults|americans|population|live births)"
+)
+PREVALENCE: Final = (
+    rf"\b(?:1|one) (?:in|of|out of|per) (?:every )?(?:\d|[a-z]+ ?(?:hundred|thousand|million))|"
+    rf"\b(?:\d[\d,.]*|{NUMBER_WORDS})(?: to \d[\d,.]*)?(?: known| affected| reported| [a-z]+)? {_PEOPLE}\b|"
+    r"\bper (?:\d|million|year)|\d ?(?:%|percent\b)|"
+    r"\b(?:prevalence|incidence|frequency)\b|"
+    r"\b(?:is|are|very|extremely|relatively|fairly|quite|more|less|most|least)(?: a| an| the)? "
+    r"(?:rare|uncommon|common)\b(?! (?:form|type|cause|symptom|sign|variant|feature|complication|subtype|treatment))|"
+    r"\b(?:has|have) been (?:reported|described|identified) in\b"
+)
+
+# (trigger in the question, what it wants). Earlier ones win; a trigger's words are then used up.
+_LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
+    (re.compile(trigger, re.IGNORECASE), facet)
+    for trigger, facet in (
+        (
+            r"\bhow often (?:does|do) (?:each|every) (?:one )?(?:shows? up|occurs?|appears?)|\bhow often\b",
+            _facet("frequency", r"(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d)"),
+        ),
+        (
+            r"\bhow (?:common|rare|frequent|widespread)\b|\bprevalence\b|\bincidence\b|\bhow many people (?:have|get|live)\b",
+            _facet("prevalence", PREVALENCE),
+        ),
+        (
+            r"\bside effects?\b",
+            _facet("side effects", r"\bside effects?\b|\badverse\b|\bmay cause\b|\bcan cause\b"),
+        ),
+        (
+            r"\brisk factors?\b|\bat (?:most )?risk\b|\bmost (?:likely|at risk)\b|\bwho (?:usually )?gets?\b",
+            _facet("risk", r"\brisk|\bmore (?:common|likely|often|frequent)|\bmost (?:common|often|likely)|\blikely\b"),
+        ),
+        (
+            r"\bsigns and symptoms\b|\bsigns or symptoms\b|\bwarning signs?\b|\bsymptoms?\b|\bsigns?\b",
+            _facet(
+                "symptom",
+                r"\b(?:symptoms?|signs?|features?|findings)\b[^.]{0,90}?\b(?:includ\w+|are|is|were|may be|can be|such as|like|"
+                r"resembles?|range|consist|but may)\b|\bcharacteri[sz]ed by\b|\bsymptoms?:",
+                heading=r"\bsymptoms?\b|\bsigns?\b",
+            ),
+        ),
+        (
+            r"\bwhat (?:is |are )?(?:the )?(?:main |most common |known |usual |exact )?(?:causes?|reasons?)\b|\bcause[sd]?\b|"
+            r"\bhow does (?:someone|a person|one|anyone|anybody) (?:get|catch)\b|\bwhat makes\b|\btriggers?\b",
+            _facet(
+                "cause",
+                r"\bcaused by\b|\bdue to\b|\bbecause\b|\bresult(?:s|ed|ing)? (?:of|from|when)\b|\b(?:is|are) the result\b|"
+                r"\bcauses? of\b|\btriggered by\b|\bstems? from\b|\bcomes? from\b|\barises? (?:from|when)\b|\boccurs? when\b|"
+                r"\bhappens? when\b|\bdevelops? when\b|\bcause is (?:not |un)known\b|\bbrought on by\b",
+                before_subject=r"\b(?:caus(?:es?|ed|ing)|trigger(?:s|ed)?|leads? to|responsible for|result(?:s|ing)? in)\s+"
+                r"(?:[\w-]+\s+){0,3}$",
+            ),
+        ),
+        (
+            r"\bwhy\b|\breasons?\b|\bwhat for\b",
+            _facet(
+                "reason",
+                r"\bbecause\b|\bdue to\b|\bsince\b|\bso that\b|\bin order to\b|\bas a result\b|\breasons?\b|"
+                r"\bcaus(?:e|es|ed|ing)\b|\bthanks to\b|\bresult(?:s|ed|ing)? (?:of|from)\b|\bwhich is why\b",
+            ),
+        ),
+        (
+            r"\bis there (?:a|any) cure\b|\bcurable\b|\bcan .{0,40} be cured\b",
+            _facet("cure", r"\bno cure\b|\bcured?\b|\bno (?:specific|standard|known) treatment\b|\bsymptomatic\b|\bcurative\b"),
+        ),
+        (
+            r"\bmanage (?:the |its )?symptoms\b",
+            _facet("treatment", r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\brelie(?:f|ve)|\bmanage"),
+        ),
+        (
+            r"\btreat(?:s|ed|ment|ments|ing)?\b|\btherap(?:y|ies)\b|\bmanaged?\b|\bcured?\b|\bfixe?s?\b",
+            _facet(
+                "treatment",
+                r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\bcured?\b|\bmanage[ds]?\b|"
+                r"\bmanagement\b|\bantibiotic|\btransplant",
+            ),
+        ),
+        (
+            r"\bdiagnos(?:e|ed|es|is|ing)\b|\btested for\b|\bdetected?\b",
+            _facet("diagnosis", r"\bdiagnos|\btest(?:s|ed|ing)?\b|\bexams?\b|\bexamination|\bbiops|\bscans?\b|\bdetect"),
+        ),
+        (
+            r"\bpassed down(?: in families)?\b|\binherit\w*\b|\bhereditary\b|\bruns? in (?:the )?famil(?:y|ies)\b|\bgenetic\b",
+            _facet(
+                "inheritance",
+                r"\binherited\b|\binheritance\b|\bautosomal (?:dominant|recessive)\b|\bX-linked\b|\bruns? in (?:the |some )?famil|"
+                r"\bpassed (?:down|on|from)\b|\bde novo\b|\bsporadic",
+            ),
+        ),
+        (
+            r"\bgenes?\b",
+            _facet("gene", r"\bgenes?\b|\bmutations? in\b"),
+        ),
+        (
+            r"\bprevent(?:s|ed|ing|ion)?\b|\bavoid(?:ed|ing)?\b|\bprecautions?\b|\bprotect(?:ed|ing|ion)?\b",
+            _facet("prevention", r"\bprevent|\bavoid|\bprotect|\bvaccin|\breduc\w+ (?:the|your|their) (?:risk|chance)"),
+        ),
+        (
+            r"\blong[- ]term effects?\b",
+            _facet("long-term", r"\blong[- ]term\b|\byears (?:after|later)\b|\blate effects?\b|\bpermanent|\blasting\b"),
+        ),
+        (
+            r"\bwhat happens in the brain\b",
+            _facet(
+                "brain",
+                r"\b(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b.*\b(?:damag|degenerat|abnormal|lesion|dysfunction|"
+                r"lose|loss|die|shrink|swell|signal|deposit|build|grow|chang)|"
+                r"\b(?:damag\w*|degenerat\w*|abnormal\w*|lesions?|dysfunction|loss|death|swelling|deposits?|changes?) (?:\w+ ){0,4}"
+                r"(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b",
+            ),
+        ),
+        (
+            r"\bcomplications?\b|\blead to\b|\bconsequences?\b|\bdangers?\b|\brisks\b",
+            _facet(
+                "complication",
+                r"\bcomplication|\blead(?:s|ing)? to\b|\bcan cause\b|\bmay cause\b|\bresult(?:s|ing)? in\b|\brisks?\b|"
+                r"\bdanger|\bcan (?:also )?(?:damage|develop)\b",
+            ),
+        ),
+        (
+            r"\boutlook\b|\bprognosis\b|\blife expectancy\b|\bsurviv(?:e|al)\b|\bhow long .{0,20}\blive\b",
+            _facet("prognosis", r"\bprognos|\boutlook\b|\bsurviv|\blife expectancy\b|\blife ?span\b|\bfatal\b|\brecover"),
+        ),
+        (
+            r"\bget(?:s|ting)? better(?: on (?:its|their) own)?\b|\bgo away(?: on (?:its|their) own)?\b",
+            _facet(
+                "recovery",
+                r"\b(?:improve|resolve|recover|disappear|subside)[sd]?\b|\bgo(?:es)? away\b|\bget(?:s)? better\b|"
+                r"\bspontaneous|\brecovery\b|\bremission",
+            ),
+        ),
+        (
+            r"\bcontagious\b|\binfectious\b|\bspread(?:s|ing)?\b|\btransmitted\b|\btransmission\b|\bcatch\b",
+            _facet("spread", r"\bcontagious\b|\bspread|\btransmi|\bperson[- ]to[- ]person\b|\bcaught\b|\bcontact with\b"),
+        ),
+        (
+            r"\b(?:at )?what age\b|\bhow old\b|\bage of onset\b",
+            _facet(
+                "age",
+                r"\bage[sd]?\b|\bat birth\b|\bnewborn|\binfan(?:t|cy)|\bchildhood\b|\badulthood\b|\badolescen|\bdecade|"
+                r"\b(?:first|early|months?|years?) (?:of life|old)\b|\bcongenital|\bpuberty\b|\blate teens\b",
+            ),
+        ),
+        (
+            r"\b(?:which |what )?parts? of (?:the|your) body(?: does it affect| is affected| are affected)?\b|"
+            r"\bwhat does it affect\b|\bwhich organs?(?: does it affect| are affected)?\b",
+            _facet(
+                "body part",
+                r"\b(?:skin|eyes?|ears?|heart|brain|lungs?|liver|kidneys?|bones?|muscles?|nerves?|skeleton|skeletal|"
+                r"limbs?|hands?|feet|fingers|toes|face|facial|skull|spine|spinal|teeth|hair|nails?|blood|joints?|"
+                r"nervous system|immune system|intestin\w+|stomach|retina|skin|throat|mouth|genital\w*|hormon\w+)\b",
+            ),
+        ),
+        (
+            r"\b(?:a |the )?newborns?\b|\b(?:a )?bab(?:y|ies)\b|\binfants?\b",
+            _facet("newborn", r"\bnewborns?\b|(?<!present )\bat birth\b|\bneonat|\bborn with\b|\bfirst (?:days?|weeks?) of life\b"),
+        ),
+        (
+            r"\bstarts?\b|\bbegins?\b|\bappears?\b|\bonset\b|\bset in\b",
+            _facet("onset", r"\bstart|\bbeg(?:ins?|an)\b|\bonset\b|\bappear|\bdevelop|\bnoticed?\b|\bat birth\b|\bpresents?\b"),
+        ),
+        (
+            r"\blooks? like\b",
+            _facet(
+                "appearance",
+                r"\bfeatures?\b|\bcharacteri[sz]ed\b|\bappear(?:s|ance)?\b|\bfac(?:e|ial)\b|\blooks?\b|\bskin\b|\bshaped?\b|"
+                r"\bsmall (?:head|eyes?|jaw|mouth)\b|\bsymptoms\b|\bdeform",
+            ),
+        ),
+        (
+            r"\bhow (?:do|does|did) .{0,40}\bwork(?:s|ed)?\b",
+            _facet(
+                "mechanism",
+                r"\bworks? by\b|\bby \w+ing\b|\bwhen\b|\bso that\b|\ballow|\bhelps?\b|\bcarr(?:y|ies)\b|\bus(?:es?|ing)\b|"
+                r"\bconvert|\bthrough\b|\bcontrols?\b|\bsends?\b|\bproduc",
+            ),
+        ),
+        (
+            r"\bother names?(?: does)?\b|\balso called\b|\balso known as\b|\bgo by\b|\bsynonyms?\b",
+            _facet("names", r"\b(?:also|sometimes|formerly|previously) (?:called|known|referred)\b|\bsynonym|\bother names\b"),
+        ),
+        (
+            r"\bresearch (?:is )?(?:being )?(?:done )?\b|\bstudies\b|\bscientists (?:doing|working)\b",
+            _facet("research", r"\bresearch|\bstud(?:y|ies|ying)\b|\bclinical trials?\b|\binvestigat|\bscientists\b"),
+        ),
+        (
+            r"\bdiffer(?:s|ent|ence|ences)?\b",
+            _facet("difference", r"\bdiffer|\bunlike\b|\bwhereas\b|\bwhile\b|\bcompared\b|\bdistinguish"),
+        ),
+        (
+            r"\bused? for\b|\bpurpose\b|\buses of\b|\bgood for\b",
+            _facet("use", r"\buse[sd]?\b|\busing\b|\bpurpose\b|\bhelps?\b|\bin order to\b|\bdesigned to\b"),
+        ),
+        (
+            r"\bbenefits?\b|\badvantages?\b",
+            _facet("benefit", r"\bbenefit|\badvantage|\bhelps?\b|\bimprove|\breduce"),
+        ),
+        (
+            r"\binvent(?:ed|or)?\b|\bdiscover(?:ed|y)?\b",
+            _facet("discovery", r"\binvent|\bdiscover|\bdevised\b|\bdeveloped\b"),
+        ),
+        (
+            r"\bfound(?:ed|er|ers|ing)\b|\bestablish(?:ed)?\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bintroduced\b",
+            _facet("founding", r"\bfounded\b|\bestablished\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bopened\b|\bbegan\b|\bintroduced\b|\breleased\b"),
+        ),
+        (
+            r"\bwhere (?:is|are|was|were) \u27e8\u27e9 (?:located|found)?|\blocated\b",
+            _facet("place", r"\b(?:located|lies|situated|found|stands) (?:in|on|at|near|along|between|within)\b|\bis an? [a-z ]+ in [A-Z]"),
+        ),
+        (
+            r"\bskin changes\b",
+            _facet(
+                "skin",
+                r"\brash|\blesions?\b|\bblister|\bpigment|\bpatch|\bscal[ye]|\bbumps?\b|\bitch|\bplaques?\b|\bspots?\b|"
+                r"\byellow|\bskin (?:is|becomes|may|can|changes|turns|thickens?)\b",
+            ),
+        ),
+        (
+            r"\bfamous\b|\bknown for\b|\bimportant\b|\bimportance\b|\bsignifican(?:t|ce)\b",
+            _facet("importance", r"\bfamous\b|\bknown (?:for|as)\b|\bimportan|\bsignifican|\blargest\b|\bfirst\b|\bbest\b|\bmajor\b"),
+        ),
+    )
+)
+
+_DEFINITION: Final = _facet(
+    "definition",
+    r"(?:\s*\([^)]{1,80}\))?(?:,[^,.]{1,60},)?\s+(?:is|are|was|were|means?|refers? to|describes?)\s+"
+    r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|used|defined|characterized|"
+    r"characterised|that|where|in which)\b|(?:[a-z-]+ ){0,4}[a-z]+s\b)",
+    needs_subject=True,
+)
+_ASKS_DEFINITION: Final = re.compile(
+    rf"^(?:so |and )?(?:what(?:'s|s| is| are| was| were| exactly is| exactly are)|who (?:is|was|were|are)|define)\s+"
+    rf"(?:(?:an?|the)\s+)?{SLOT}$|^(?:what does )?{SLOT} (?:mean|meaning|definition)$|"
+    rf"^what does {SLOT} mean$|^meaning of {SLOT}$|^definition of {SLOT}$",
+    re.IGNORECASE,
+)
+
+_CLAUSE: Final = re.compile(r"\s*(?:[?;:]|,\s*(?:and|or|but)\b|,|\band\b(?=\s+(?:what|who|how|when|where|why|which|is|are|does|do|can|did)\b))\s*")
+_STOP: Final = frozenset(
+    """
+    a an the this that these those it its they them their there here he she his her
+    is are was were be been being am do does did doing done have has had having can could should would will may might must
+    what what's whats who who's whos whom whose which when where why how how's
+    and or but if then than as of in on at to for from with by about into onto over up down out off through during between
+    not no yes any some each every all both other others another same such only just so too very
+    exactly actually really usually normally typically generally mostly mainly ever still also even
+    kind kinds type types sort sorts thing things way ways
+    main major key typical usual known general basic overall
+    explain describe list name define tell know say mean means give show look like happen happens happened
+    people person someone anyone anybody somebody somebody's one ones you
+    work works come comes go goes get gets getting take takes make makes made
+    involve involved involves please right now today currently particular seen only
+    doctor doctors scientist scientists expert experts researcher researchers physician physicians
+    """.split()  # noqa: SIM905 -- sixty quoted words a line would hide them
+)
+_TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z'’-]*")
+
+
+def stem(word: str) -> str:
+    """Cut an English word's common endings; good enough to find the word again in other forms."""
+    word = word.lower().removesuffix("'s").removesuffix("’s")
+    for ending, least in (
+        ("ations", 4), ("ation", 4), ("ments", 4), ("ment", 4), ("ingly", 4), ("ings", 4), ("ing", 4), ("ness", 4),
+        ("ities", 4), ("ity", 4), ("ies", 3), ("ied", 3), ("ers", 4), ("ed", 4), ("es", 4), ("er", 4), ("ly", 4),
+        ("s", 3), ("y", 3), ("e", 4),
+    ):  # fmt: skip
+        if word.endswith(ending) and len(word) - len(ending) >= least:
+            return word[: -len(ending)]
+    return word
+
+
+def _clauses(question: str) -> list[str]:
+    return [part.strip(" .!,") for part in _CLAUSE.split(question) if part.strip(" .!,")]
+
+
+@lru_cache(maxsize=65536)
+def read_question(outside: str) -> Question:
+    """Read what a template asks from its text with `SLOT` for each slot. Cached: templates repeat."""
+    clauses: dict[tuple[str, ...], tuple[Facet, ...]] = {}
+    unchecked = ""
+    for clause in _clauses(outside):
+        if _ASKS_DEFINITION.search(clause):
+            facets = [_DEFINITION]
+        else:
+            facets = [Facet(name, pattern) for name, pattern in forms(clause)]
+            rest = _FORM_WORDS.sub(" ", clause)
+            for trigger, facet in _LEXICON:
+                rest, found = trigger.subn(" ", rest)
+                if found:
+                    facets.append(facet)
+            for token in _TOKEN.findall(rest.replace(SLOT, " ")):
+                word = token.lower()
+                if word not in _STOP and len(word) > 2:
+                    root = stem(word)
+                    facets.append(_facet(f"word:{root}", rf"\b{re.escape(root)}"))
+        if facets:
+            clauses.setdefault(tuple(facet.name for facet in facets), tuple(facets))
+        elif not _TRIVIAL.match(clause):
+            unchecked = clause
+    return Question(tuple(clauses.values()), unchecked)
+
+
+_TRIVIAL: Final = re.compile(r"^(?:and |or )?(?:if so(?: how| why| when)?|how|why|really|exactly|ever)?$", re.IGNORECASE)
+
+
+_FORM_WORDS: Final = re.compile(
+    r"\bhow (?:many|much|big|large|tall|high|deep|long|old|fast|far|heavy|wide)\b|\b(?:what|which) (?:year|date)\b|"
+    r"\bwhat (?:percentage|share|number) of\b|\bstep by step\b|\bsteps (?:to|for|of)\b",
+    re.IGNORECASE,
+)
+
+
+def shows(facet: Facet, text: str, mentions: Sequence[tuple[int, int]]) -> bool:
+    """Whether a text holds a facet's evidence; `mentions` are the subject's places in it."""
+    if facet.needs_subject:
+        return any(facet.pattern.match(text, end) for _, end in mentions)
+    if facet.pattern.search(text):
+        return True
+    before = facet.before_subject
+    return before is not None and any(before.search(text, max(0, start - 60), start) for start, _ in mentions)
