@@ -7,7 +7,7 @@ alternative, all partitions of a topic at once, is faster on a broker far away a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -40,6 +40,10 @@ class LogReader:
             fetch_max_wait_ms=20,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
+
+    def topics(self) -> list[str]:
+        """Return the names of all topics but Kafka's own."""
+        return sorted(name for name in self._consumer.topics() if not name.startswith("__"))
 
     def lanes_of(self, topic: str) -> int:
         """Return how many partitions a topic has; raise `TopicError` where there is none of that name."""
@@ -86,6 +90,24 @@ class LogReader:
                 if record.offset >= end:
                     return
                 yield record
+
+    def appended_at(self, topic: str, offsets: Mapping[int, int], seconds: float) -> dict[int, float]:
+        """Return when the records at some offsets (by partition) were appended, in Unix seconds.
+
+        All partitions together; what did not come within `seconds` is left out.
+        """
+        from kafka import TopicPartition  # noqa: PLC0415
+
+        found: dict[int, float] = {}
+        self._consumer.assign([TopicPartition(topic, partition) for partition in offsets])
+        for partition, offset in offsets.items():
+            self._consumer.seek(TopicPartition(topic, partition), offset)
+        deadline = time.monotonic() + seconds
+        while len(found) < len(offsets) and time.monotonic() < deadline:
+            for tp, records in self._consumer.poll(timeout_ms=200).items():
+                found.setdefault(tp.partition, records[0].timestamp / 1000)
+                self._consumer.pause(tp)
+        return found
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -25,6 +25,8 @@ COMMANDS: Final = (
     "status",
     "worker",
     "train",
+    "topic",
+    "lag",
     "config",
 )
 """In the order of the help."""

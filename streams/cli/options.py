@@ -91,7 +91,9 @@ def _put(flags: dict[str, Any], text: str) -> None:
 def show(data: Any, output: Format, human: Callable[[], Iterable[str]]) -> None:
     """Write an answer to stdout: `data` as JSON, or the lines that `human` makes of it."""
     if output is Format.json:
-        print(json.dumps(data, indent=2, ensure_ascii=not sys.stdout.isatty(), default=str))
+        text = json.dumps(data, indent=2, ensure_ascii=not sys.stdout.isatty(), default=str)
+        # JSON leaves C1 and direction controls as they are; on a terminal those steer it.
+        print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
     else:
         for line in human():
             print(line)

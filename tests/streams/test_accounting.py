@@ -1,13 +1,7 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "kit"))
-
-from whole_lanes import Lanes, Written
+from kit.whole_lanes import Lanes, Written
 
 from streams import accounting, generations
 from streams.drained import DrainWatch
