@@ -23,6 +23,8 @@ FIXED: Final[dict[str, str]] = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,"
+    "SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
     # A topic that nobody created is a mistyped name, never a new lane.
     "auto.create.topics.enable": "false",
     "num.partitions": "1",

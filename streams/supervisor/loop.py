@@ -28,6 +28,8 @@ from streams.supervisor.state import BROKER, LOCK, Failure, Phase, Process, Stat
 
 POLL_SECONDS: Final = 0.05
 ROTATE_SECONDS: Final = 5.0
+SAY_SECONDS: Final = 1.0
+"""Between two tries to write the state where that fails."""
 GRACE_SECONDS: Final = 5.0
 """Beyond the workers' own time to drain, before they are killed."""
 VERSION: Final = "0.1.0"
@@ -58,7 +60,7 @@ class Loop:
         self._children: list[Child] = []
         self._state = State(pid=0, started_at=time.time(), embedded=settings.embedded)
         self._metrics: SupervisorMetrics | None = None
-        self._unsaid = False
+        self._said, self._unsaid = 0.0, False
 
     @property
     def _logs(self) -> Path:
@@ -146,7 +148,7 @@ class Loop:
             for child in self._children:
                 if self._broker_process.state == "running" or self._broker is None:
                     changed |= child.watch()
-            if changed:
+            if changed or (self._unsaid and time.monotonic() - self._said > SAY_SECONDS):
                 self._say("running")
             if time.monotonic() - rotated > ROTATE_SECONDS:
                 rotated = time.monotonic()
@@ -154,8 +156,6 @@ class Loop:
                     child.rotate()
                 for name in ("supervisor.log", "broker.out"):
                     rotate(self._logs / name)
-                if self._unsaid:
-                    self._say("running")
             time.sleep(POLL_SECONDS)
 
     def _keep_broker(self) -> bool:
@@ -196,6 +196,7 @@ class Loop:
 
     def _say(self, phase: Phase) -> None:
         """Write down how everything stands."""
+        self._said = time.monotonic()
         processes = [child.process for child in self._children]
         self._state.phase = phase
         self._state.processes = [self._broker_process, *processes] if self._broker else processes

@@ -94,6 +94,26 @@ def test_it_listens_on_this_machine_only_and_takes_the_largest_record(broker, se
     assert len(values(asked, "large")[0]) == 8 * 1024 * 1024
 
 
+def test_it_can_be_given_other_listeners_and_properties(fresh_brokers, settings):
+    port = free_port()
+    login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_ann="secret";'
+    broker = fresh_brokers(
+        more_listeners={"SASL_PLAINTEXT": port},
+        overrides={
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+        },
+    )
+    kafka = {"bootstrap_servers": f"127.0.0.1:{port}", "security_protocol": "SASL_PLAINTEXT"}
+    account = {"sasl_mechanism": "PLAIN", "sasl_username": "ann", "sasl_password": "secret"}
+    asked = settings(broker=broker, kafka=kafka | account)
+    create_topic(asked, "guarded")
+    producer = clients.sync_producer(asked)
+    producer.send("guarded", b"x").get(timeout=30)
+    producer.close()
+    assert values(asked, "guarded") == [b"x"]
+
+
 def test_it_dies_with_whoever_started_it(prepared_jars, tmp_path, until):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom streams.broker import Broker\n"

@@ -14,7 +14,7 @@ from streams import children
 from streams.broker import find
 from streams.errors import FinestreamError, SettingsError
 from streams.settings import STAGES, load, to_environment
-from streams.supervisor import Plan, Slot, Supervisor, read_state, stage_slots, trainer_slot
+from streams.supervisor import Plan, Slot, Supervisor, health, read_state, stage_slots, trainer_slot
 from streams.supervisor.child import pause_seconds, rotate
 from streams.supervisor.plan import read_plan, write_plan
 
@@ -114,7 +114,7 @@ def test_one_data_directory_has_one_supervisor(supervise, settings, tmp_path):
     it.wait_healthy(10)
 
 
-def test_it_waits_for_answers_and_for_every_lane(supervise, settings, clean_broker):
+def test_it_waits_for_answers_and_for_every_lane(supervise, settings, clean_broker, until):
     worker = (
         "import time\nfrom pathlib import Path\nfrom prometheus_client import CollectorRegistry\n"
         "from monitoring.metrics import StageMetrics, serve\nfrom streams.settings import load\n"
@@ -127,10 +127,18 @@ def test_it_waits_for_answers_and_for_every_lane(supervise, settings, clean_brok
     )
     asked = settings(pipeline={"lanes": 4})
     it = supervise(asked, slot("chunk-0", worker, role="chunk", metrics=True), create=True, healthy=False)
-    said = []
-    with pytest.raises(FinestreamError, match="chunk holds 3 of 4 lanes"):
-        it.wait_healthy(8, say=said.append)
-    assert "chunk-0 does not answer yet" in said
+    seen = set()
+
+    def missing():
+        state = it.state()
+        found = health.problems(state, health.scrape_all(state)) if state else []
+        seen.update(found)
+        return found
+
+    until(lambda: missing() == ["chunk holds 3 of 4 lanes so far"])
+    assert "chunk-0 does not answer yet" in seen
+    with pytest.raises(FinestreamError, match="not healthy within 0 s: chunk holds 3 of 4 lanes"):
+        it.wait_healthy(0)
     (it.data_dir / "go").touch()
     state = it.wait_healthy(30)
     assert (state.lanes, state.generation, state.bootstrap_servers) == (4, "1", asked.bootstrap_servers)
