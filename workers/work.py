@@ -37,7 +37,12 @@ Result: TypeAlias = Outputs | Drop | Failure
 def failure(error: BaseException) -> Failure:
     """Name an exception in a bounded, printable way."""
     text = str(error) or "".join(traceback.format_exception_only(error)).strip()
-    return Failure(type(error).__name__, text[:MAX_DETAIL_CHARACTERS])
+    return Failure(type(error).__name__, _printable(text))
+
+
+def _printable(text: str) -> str:
+    """Bound a text and make it encodable: it may quote a crawl, and half a surrogate pair can't be sent."""
+    return text[:MAX_DETAIL_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
 def run(stage: Stage[Any, Any], inputs: Sequence[tuple[Kind, bytes]]) -> list[Result]:
@@ -67,7 +72,7 @@ def _record_type(stage: Stage[Any, Any], kind: Kind) -> type[Record]:
 
 def _result(stage: Stage[Any, Any], outcome: Outcome) -> Result:
     if isinstance(outcome, Drop):
-        return Drop(outcome.reason, outcome.detail[:MAX_DETAIL_CHARACTERS])
+        return Drop(outcome.reason, _printable(outcome.detail))
     if isinstance(outcome, Exception):
         return failure(outcome)
     if not outcome:
