@@ -23,12 +23,13 @@ _held: set[Path] = set()
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: nothing is looked up in the child
 
 
-def die_with_parent(how: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+def die_with_parent(how: signal.Signals = signal.SIGKILL, parent: int | None = None) -> Callable[[], None]:
     """Return a `preexec_fn` that makes the child receive `how` when its parent dies.
 
-    The kernel means the *thread* that forks: start children from a thread that lives as long as they do.
+    A child that runs it itself, later, names its `parent`. The kernel means the *thread* that forks: start
+    children from a thread that lives as long as they do.
     """
-    parent = os.getpid()
+    parent = os.getpid() if parent is None else parent
 
     def prepare() -> None:
         if _libc.prctl(_PR_SET_PDEATHSIG, int(how), 0, 0, 0) != 0 or os.getppid() != parent:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from streams import children
 from streams.positions import Kind
 from streams.settings import Settings, load, to_environment
 from workers.stage import Drop, Stage
@@ -97,6 +98,10 @@ class Sandbox:
 
 
 def _serve(connection: Connection, stage_class: type[Stage[Any, Any]], environment: dict[str, str]) -> None:
+    worker = multiprocessing.parent_process()
+    assert worker is not None
+    # A record that never returns would keep the child for ever, long after its worker was killed.
+    children.die_with_parent(parent=worker.pid)()
     os.environ.update(environment)
     settings = load()
     limit_memory(settings.runner.memory_bytes)

@@ -89,7 +89,7 @@ class TailReader:
         for p in wanted:
             lane = self._lane(p, group_generation, root, last.get(target[p]), last_dead.get(dead[p]))
             lane.accept_loss = p in self._accept_loss
-            lane.deaths = self._count(lane, deaths.get(p))
+            lane.deaths = self._count(lane, deaths.get(p), idle=lane.next_offset >= bounds[source[p]].end)
             try:
                 _check_whole(lane, bounds[target[p]], bounds[source[p]])
             except LaneError as error:
@@ -134,9 +134,10 @@ class TailReader:
         return lane
 
     @staticmethod
-    def _count(lane: Lane, before: Deaths | None) -> int:
+    def _count(lane: Lane, before: Deaths | None, *, idle: bool) -> int:
+        """Count this take-over. A lane that has nothing to do makes no progress for no fault of its own."""
         tail = lane.tail.position if lane.tail else START
-        return before.n + 1 if before is not None and before.tail == tuple(tail) else 1
+        return before.n + 1 if before is not None and before.tail == tuple(tail) and not idle else 1
 
     async def _bounds(self, tps: list[TopicPartition]) -> dict[TopicPartition, _Bounds]:
         begin, end = await asyncio.gather(
@@ -281,6 +282,11 @@ def _admitted(records: list[Any], oldest: int) -> list[tuple[int, int]]:
 def _check_whole(lane: Lane, target: _Bounds, source: _Bounds) -> None:
     """Stop where records that this lane needs are gone, or where the topics are not the ones it wrote."""
     where = f"lane {lane.partition}"
+    if lane.next_offset > source.end:
+        raise LaneRecreated(
+            f"{where}: the output was made from input offset {lane.next_offset - 1}, but the input ends at "
+            f"{source.end}: it was recreated or lost its end. Begin a new pipeline"
+        )
     if lane.accept_loss:
         lane.next_offset = max(lane.next_offset, source.begin)
         return
@@ -293,9 +299,4 @@ def _check_whole(lane: Lane, target: _Bounds, source: _Bounds) -> None:
         raise LaneTrimmed(
             f"{where}: the next input is offset {lane.next_offset}, but the log starts at {source.begin}. "
             f"Set runner.accept_loss=[{lane.partition}] to go on there"
-        )
-    if lane.next_offset > source.end:
-        raise LaneRecreated(
-            f"{where}: the output was made from input offset {lane.next_offset - 1}, but the input ends at "
-            f"{source.end}: it was recreated or lost its end. Begin a new pipeline"
         )

@@ -189,7 +189,7 @@ class Window:
                 reason = str(death)
                 log.warning("record killed its process", stage=self._stage.name, lane=slot.lane.partition,
                             position=slot.position, reason=reason)  # fmt: skip
-        slot.lane.isolate = 0  # found: the lane may run normally again
+        slot.lane.isolate = 1  # found: once this one is sent, the lane runs normally again
         return Failure("killed_worker", reason)
 
     def _finish(self, slot: Slot, result: Result) -> None:
