@@ -108,7 +108,7 @@ class Lane:
     committed: int = -1  # next input offset to commit
     mirrored: int = -1  # what the group's offsets say already
     duplicates: int = 0  # seen and filtered
-    losses: int = 0  # gaps crossed because the operator said so
+    crossed: list[str] = field(default_factory=list)  # gaps crossed because the operator said so, to be noted
 
     def resumes(self, slot: Slot) -> Tail | None:
         """Return the tail where it lies inside this slot's document: its other segments must be written."""
@@ -147,6 +147,7 @@ class Lane:
             origin, header = unpack_origin(record.key), unpack_raw_header(record.headers)
         except RecordError as error:
             slot.result = Failure("RecordError", str(error))
+            self._recall_dead(slot)
             return slot
         self._check_epoch(header.epoch, position)
         slot.origin, slot.kind, slot.ingested_at_ms = origin, header.kind, header.ingested_at_ms
@@ -238,7 +239,7 @@ class Lane:
                 "out what deleted records, then go on without them by setting "
                 f"runner.accept_loss=[{self.partition}]"
             )
-        self.losses += 1
+        self.crossed.append(what)
 
     def stop(self, error: LaneError) -> None:
         """Accept nothing more; what was accepted before is still sent."""

@@ -213,6 +213,8 @@ class Runner:
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         async with self._opening:
             await self._close_lanes()
+            # A static member that joins again may be given the very same generation: its lanes open anew.
+            self._opened = -1
 
     async def _close_lanes(self) -> None:
         """Stop sending; once this returns nothing more is written for these lanes."""
@@ -261,7 +263,7 @@ class Runner:
 
     def _accept(self, lane: Lane, message: Any) -> None:
         record = Input(message.offset, message.key, message.value or b"", message.headers or ())
-        duplicates, losses = lane.duplicates, lane.losses
+        duplicates = lane.duplicates
         try:
             slot = lane.accept(record, time.monotonic())
         except LaneError as error:
@@ -270,7 +272,8 @@ class Runner:
             self._gauge_lanes()
             return
         self._metrics.duplicates.inc(lane.duplicates - duplicates)
-        self._metrics.losses.inc(lane.losses - losses)
+        if lane.crossed:
+            self._note_losses(lane, record.offset)
         if slot is None:
             return
         orphan = self._orphans.pop((lane.partition, slot.offset), None)
@@ -288,7 +291,7 @@ class Runner:
         if tries <= RESEEKS:
             await self.app.consumer.seek(TP(self.topics.source, lane.partition), lane.next_offset)
         elif lane.accept_loss:
-            lane.losses += 1
+            # What is missing shows as a gap in the positions (or origins) of what comes now.
             self._reseeks[lane.partition] = 0
             lane.next_offset = offset
             await self.app.consumer.seek(TP(self.topics.source, lane.partition), offset)
@@ -299,6 +302,15 @@ class Runner:
             ))  # fmt: skip
             self._report_stopped(lane)
             self._gauge_lanes()
+
+    def _note_losses(self, lane: Lane, offset: int) -> None:
+        """Count and record the gaps that the operator let a lane cross."""
+        what, lane.crossed = "; ".join(lane.crossed), []
+        self._metrics.losses.inc()
+        log.warning("loss accepted", stage=self.stage.name, lane=lane.partition, offset=offset, what=what)
+        key = f"loss/{self._generation.id}/{self.stage.name}/{lane.partition}/{offset}".encode()
+        value = msgspec.msgpack.encode({"what": what, "at_ms": now_ms()})
+        self._watch(asyncio.ensure_future(self._sender.note("controls", [(key, value)])))
 
     def _report_stopped(self, lane: Lane) -> None:
         log.error("lane stopped", stage=self.stage.name, lane=lane.partition,
