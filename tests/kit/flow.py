@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,37 @@ class RawWriter:
         self.producer.close()
 
 
+def write_lane(
+    settings: Settings,
+    topic: str,
+    lane: int,
+    records: Iterable[tuple[Position | None, LaneHeader | None, bytes]],
+) -> None:
+    """Write records by hand into one lane of a topic; None leaves out the key or the header."""
+    producer = clients.sync_producer(settings)
+    for position, header, value in records:
+        producer.send(
+            topic,
+            key=None if position is None else position.pack(),
+            value=value,
+            partition=lane,
+            headers=[] if header is None else [(HEADER, header.pack())],
+        )
+    producer.flush()
+    producer.close()
+
+
+def delete_before(settings: Settings, topic: str, lane: int, offset: int) -> None:
+    """Move a lane's log start, as a trimmer (or a mistake) does; -1: delete everything."""
+    from kafka import TopicPartition
+
+    admin = clients.admin(settings)
+    try:
+        admin.delete_records({TopicPartition(topic, lane): offset})
+    finally:
+        admin.close()
+
+
 @dataclass(frozen=True)
 class Seen:
     """One record of a lane as it lies in the log."""
@@ -95,9 +126,13 @@ def read_raw_log(settings: Settings, topic: str) -> dict[int, list[Any]]:
 
 
 def read_lanes(settings: Settings, topic: str) -> dict[int, list[Seen]]:
-    """Return every record of a lane topic, unfiltered."""
+    """Return every record of a lane topic, unfiltered, less what is nobody's of ours."""
     return {
-        p: [Seen(r.offset, unpack_position(r.key), unpack_lane_header(r.headers), r.value) for r in records]
+        p: [
+            Seen(r.offset, unpack_position(r.key), unpack_lane_header(r.headers), r.value)
+            for r in records
+            if any(name == HEADER for name, _ in r.headers)
+        ]
         for p, records in read_raw_log(settings, topic).items()
     }
 
@@ -133,11 +168,13 @@ def drained(settings: Settings, topic: str, raw_ends: Mapping[int, int]) -> bool
     return True
 
 
-def wait_drained(settings: Settings, topic: str, raw_ends: Mapping[int, int], seconds: float = 60) -> None:
-    """Wait until every lane of `topic` reached raw's end."""
+def wait_drained(settings: Settings, topic: str, raw_ends: Mapping[int, int], seconds: float = 60,
+                 alive: Callable[[], bool] = lambda: True) -> None:  # fmt: skip
+    """Wait until every lane of `topic` reached raw's end; give up where what should do it is not alive."""
     deadline = time.monotonic() + seconds
     while not drained(settings, topic, raw_ends):
         assert time.monotonic() < deadline, f"{topic} was not drained in {seconds} s"
+        assert alive(), f"nobody is left to drain {topic}"
         time.sleep(0.2)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from streams.records import (
@@ -46,7 +47,13 @@ class Expand(Stage[Any, Segment]):
             return Drop("scripted")
         if word == "fail":
             return ValueError("scripted failure")
+        if word == "surrogate":
+            return ValueError("half a pair: \ud800")
+        if word == "empty":
+            return []
         act(word)
+        if word == "big":
+            text = "x" * (9 * 1024 * 1024)
         n, _, body = rest.partition(":") if word == "seg" else ("1", "", text)
         return [
             Segment(
@@ -69,6 +76,7 @@ def act(word: str) -> None:
     if word == "raise":
         raise RuntimeError("scripted exception")
     if word == "hang":
+        print("hanging in", os.getpid(), flush=True)
         time.sleep(3600)
     if word == "exit":
         os._exit(9)
@@ -76,6 +84,10 @@ def act(word: str) -> None:
         ctypes.string_at(0)
     if word == "hog":
         bytearray(20 * 1024**3)
+    if word == "leave":
+        raise SystemExit(5)
+    while word == "held" and Path(os.environ["HOLD"]).exists():
+        time.sleep(0.02)
 
 
 class Pass(Stage[Any, Any]):
