@@ -34,9 +34,12 @@ class DrainWatch:
     def __init__(self, settings: Settings, generation: Generation) -> None:
         from kafka import TopicPartition  # noqa: PLC0415
 
-        topic = pipeline.topic("judged", generation.id)
-        self._judged = [TopicPartition(topic, lane) for lane in range(generation.lanes)]
-        self._raw = [TopicPartition(pipeline.RAW, lane) for lane in range(generation.lanes)]
+        lanes = range(generation.lanes)
+        self._flow = {
+            name: [TopicPartition(pipeline.topic(name, generation.id), lane) for lane in lanes]
+            for name in pipeline.TOPICS
+        }
+        self._raw, self._judged = self._flow[pipeline.RAW], self._flow["judged"]
         self._first = [Position._make(generation.first_position(lane)) for lane in range(generation.lanes)]
         self._expected = list(self._first)
         self._consumer = clients.sync_consumer(
@@ -60,6 +63,11 @@ class DrainWatch:
             done += self._expected[lane].offset - self._first[lane].offset
             total += max(0, ends[tp] - self._first[lane].offset)
         return Progress(done, total)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many records each topic of the flow holds now, by its name without the generation."""
+        ends = self._consumer.end_offsets([tp for tps in self._flow.values() for tp in tps])
+        return {name: sum(ends[tp] for tp in tps) for name, tps in self._flow.items()}
 
     def drained(self) -> bool:
         """Whether every lane of `judged` has reached the end of `raw`; an empty lane has."""

@@ -8,6 +8,7 @@ at every restart; a lost record is just what it could not see.
 """
 
 from streams.accounting.accounts import Accounts, Offence
+from streams.accounting.trained import Trained, trained
 from streams.accounting.walk import take
 
-__all__ = ["Accounts", "Offence", "take"]
+__all__ = ["Accounts", "Offence", "Trained", "take", "trained"]

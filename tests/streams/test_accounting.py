@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 from kit.whole_lanes import Lanes, Written
 
-from streams import accounting, generations
+from streams import accounting, clients, generations, topics
 from streams.drained import DrainWatch
 from streams.errors import AccountsDiffer, LaneGap, LaneTrimmed
 from streams.lane_log import LogReader
 from streams.pipeline import base_name
 from streams.positions import NO_ORIGIN, Kind, Origin, Position, RawHeader, unpack_lane_header
 from streams.records import Dropped, encode
+from trainer import entries
 
 LANES = 3
 
@@ -245,8 +246,6 @@ def test_only_the_first_offences_are_kept_and_all_are_counted(lanes):
 def test_a_log_without_its_beginning_cannot_be_accounted_for(lanes):
     from kafka import TopicPartition
 
-    from streams import clients
-
     lanes.write()
     admin = clients.admin(lanes.settings)
     admin.delete_records({TopicPartition("judged", 0): 2})
@@ -293,3 +292,78 @@ def test_a_partition_is_read_in_bounded_pieces(lanes):
         assert offsets == list(range(6))
         assert [record.offset for record in reader.read("judged", 0, 2, 4)] == [2, 3]
         assert list(reader.read("judged", 2, 0, 0)) == []
+
+
+def write_step(lanes, step, closed=(), pairs=()):
+    entry = entries.Step(
+        run="main", attempt=1, step=step, settings_hash="", generation="1", epoch=1, draws=[], targets=1,
+        closed=[entries.Closed(*block) for block in closed], batch_hash=b"", tokens=9 * step, pairs_total=0,
+        pairs=[entries.Span(*pair, begin=i, end=i + 1) for i, pair in enumerate(pairs)],
+    )  # fmt: skip
+    producer = clients.sync_producer(lanes.settings)
+    producer.send("ledger.main", key=entries.key(entry), value=entries.encode(entry)).get(30)
+    producer.close()
+
+
+def ledger_of(lanes, blocks, pairs):
+    """Write two steps: blocks are (lane, block, first, last), pairs (lane, position, template, cut)."""
+    topics.create_ledger(lanes.settings, "main")
+    write_step(lanes, 1)
+    write_step(lanes, 2, blocks, pairs)
+
+
+BLOCKS = [
+    (0, 0, (0, 0), (0, 1)), (0, 1, (0, 2), (3, 0)), (1, 0, (0, 0), (3, 0)),
+]  # fmt: skip
+PAIRS = [(0, (0, 0), "t0", 0), (0, (3, 0), "t1", 0), (0, (3, 0), "t1", 3), (1, (1, 0), "t4", 0)]
+
+
+def test_a_ledger_that_is_whole(lanes):
+    lanes.write()
+    without = accounting.trained(lanes.settings, lanes.generation, "main")
+    assert (without.steps, without.pairs, without.unread) == (0, 0, 11)
+    with pytest.raises(AccountsDiffer, match="11 records of judged are in no block"):
+        without.require_whole()
+    without.require_whole(drained=False)
+    ledger_of(lanes, BLOCKS, PAIRS)
+    trained = accounting.trained(lanes.settings, lanes.generation, "main")
+    trained.require_whole()
+    # Scores run 5, 4, 3, 5, 4, 3: the third of each is not eligible.
+    assert (trained.steps, trained.tokens, trained.pairs, trained.eligible) == (2, 18, 3, 2 + 2 + 4)
+
+
+def test_a_ledger_that_is_not(lanes):
+    lanes.write()
+    blocks = [
+        (0, 0, (0, 0), (0, 1)), (0, 2, (1, 0), (3, 0)),  # (0, 2) is in none, and 1 is skipped
+        (1, 0, (0, 0), (2, 0)), (2, 0, (0, 0), (0, 0)),  # (3, 0) is unread; lane 2 is empty
+    ]  # fmt: skip
+    pairs = [
+        *PAIRS, (0, (0, 0), "t0", 0),  # trained on twice
+        (0, (3, 0), "t2", 0), (1, (1, 0), "made-up", 0),  # a score of 3; no such pair
+        (1, (0, 0), "t0", 0), (1, (9, 0), "t0", 0),  # a dead letter's segment; no such position
+    ]  # fmt: skip
+    ledger_of(lanes, blocks, pairs)
+    trained = accounting.trained(lanes.settings, lanes.generation, "main")
+    found = {(o.topic, o.lane, tuple(o.position), o.what) for o in trained.offences}
+    assert found == {
+        ("ledger.main", 0, (1, 0), "block 2 was closed where 1 must follow"),
+        ("ledger.main", 0, (0, 0), "one of its pairs was trained on twice"),
+        ("judged", 0, (0, 2), "must begin a block, but block 2 begins at (1, 0)"),
+        ("judged", 0, (3, 0), "template 't2' was trained on, but may not be"),
+        ("judged", 1, (1, 0), "template 'made-up' was trained on, but may not be"),
+        ("judged", 1, (0, 0), "was trained on, but is not in judged"),
+        ("judged", 1, (9, 0), "was trained on, but is not in judged"),
+        ("judged", 2, (0, 0), "ends a block of the ledger, but is not in judged"),
+    }
+    assert trained.unread == 1
+    with pytest.raises(AccountsDiffer, match=r"8 faults.*begin another run"):
+        trained.require_whole()
+
+
+def test_a_ledger_with_a_hole(lanes):
+    topics.create_ledger(lanes.settings, "main")
+    write_step(lanes, 1)
+    write_step(lanes, 3)
+    (offence,) = accounting.trained(lanes.settings, lanes.generation, "main").offences
+    assert "is step 3, where 2 must follow" in str(offence)
