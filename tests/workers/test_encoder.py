@@ -83,7 +83,7 @@ def test_long_texts_lose_and_repeat_no_token(encoder: Encoder, words: int) -> No
 
 
 def test_token_embeddings_do_not_depend_on_the_batch(encoder: Encoder) -> None:
-    some = [*texts(12, longest=400), "", "x", "water " * 700]
+    some = [*texts(5, longest=300), "", "x", "water " * 500]
     together = encoder.token_embeddings(some)
     for text, states in zip(some, together, strict=True):
         assert (encoder.token_embeddings([text])[0] == states).all()
