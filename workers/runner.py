@@ -106,6 +106,7 @@ class Runner:
             broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
             broker_credentials=_credentials(settings),
             store="memory://",
+            datadir=str(settings.data_dir / "faust"),  # nothing is kept there, but Faust makes the folder
             web_enabled=False,
             topic_disable_leader=True,
             topic_allow_declare=False,
