@@ -154,6 +154,11 @@ def encode(record: Record) -> bytes:
     return _ENCODER.encode(record)
 
 
+def encode_into(record: Record, buffer: bytearray) -> None:
+    """Write a record's bytes on the wire into a buffer, which takes their length."""
+    _ENCODER.encode_into(record, buffer)
+
+
 def decode(value: bytes | None, kind: type[R]) -> R:
     """Read a record of the given type; raise `RecordError` where the bytes are none."""
     decoder = _DECODERS.get(kind)

@@ -20,9 +20,11 @@ import typer
 from streams.cli.options import HELP, fail, show_version
 
 COMMANDS: Final = (
+    "demo",
     "up",
     "down",
     "status",
+    "ingest",
     "worker",
     "train",
     "topic",
@@ -33,6 +35,7 @@ COMMANDS: Final = (
 
 _EXAMPLES: Final = """\b
 Examples:
+  finestream demo                everything once, on the sample documents; it ends by itself
   finestream up --train          start the broker, a worker a stage and the trainer
   finestream status              what runs, and whether it is well
   finestream down                stop everything; the data stay

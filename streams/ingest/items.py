@@ -68,7 +68,7 @@ DAMAGE: Final = frozenset({StubReason.TRUNCATED, StubReason.UNREADABLE})
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
-    """A record that goes on."""
+    """A record that goes on. Its payload may be a view of the reader's bytes, to save a copy."""
 
     index: int
     record: RawDocument

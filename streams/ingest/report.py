@@ -31,6 +31,7 @@ class SourceReport:
     sent: int = 0  # documents and stubs that this run sent
     found: int = 0  # documents and stubs that an earlier run had sent
     seconds: float = 0.0
+    _counted: Counter[str] = field(default_factory=Counter)
 
     @property
     def records(self) -> int:
@@ -44,13 +45,19 @@ class SourceReport:
 
     def add(self, item: Item) -> None:
         """Count an item."""
-        if isinstance(item, Document):
+        if type(item) is Skip:
+            self.skipped[item.reason] += 1
+        elif type(item) is Document:
             self.documents += 1
             self.payload_bytes += len(item.record.payload)
-        elif isinstance(item, Skip):
-            self.skipped[item.reason.value] += 1
         else:
-            self.stubs[item.record.reason] += 1
+            self.stubs[item.record.reason] += 1  # type: ignore[union-attr]
+
+    def uncounted(self) -> Counter[str]:
+        """Return the skips since the last call."""
+        new = self.skipped - self._counted
+        self._counted += new
+        return new
 
     def counts(self) -> dict[str, int]:
         """Return the counts as they go into the book."""

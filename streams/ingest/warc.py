@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 from fastwarc.stream_io import GzipReader
 from fastwarc.warc import ArchiveIterator, WarcRecordType
@@ -51,7 +51,9 @@ _SKIPPED: Final = {
 _READ_WHOLE: Final = frozenset({StubReason.OVER_LONG, StubReason.BAD_HTTP})
 _SWALLOWED: Final = b"\r\n\r\nWARC/1."
 """A record within a record: the outer one's length is wrong."""
-_KEPT: Final = ("WARC-Truncated", "WARC-Identified-Payload-Type")
+_KEPT: Final = (b"warc-truncated", b"warc-identified-payload-type")
+Headers: TypeAlias = dict[bytes, bytes]
+"""Of a record, by lower-case name."""
 
 
 class WarcReader:
@@ -81,32 +83,31 @@ class WarcReader:
         """
         records = ArchiveIterator(self._stream, parse_http=False, stream_detect=False, inplace=True)
         held: Item | None = None
-        while True:
-            try:
-                record = next(records, None)
-            except OSError as error:
-                self._must_be_content(error)
+        try:
+            for record in records:
                 if held is not None:
-                    if self._alone and self._frame() == self._start:
-                        self._index -= 1  # the held record's own member is broken: part of the rest
-                    else:
-                        yield held
-                yield self._rest(StubReason.UNREADABLE)
-                return
-            if record is None:
-                break
+                    yield held
+                    held = None
+                start = record.stream_pos if self._gzip is None else self._frame()
+                self._alone, self._start = self._gzip is not None and start != self._start, start
+                self._length = length = record.content_length
+                first = record.reader.read(min(length, PIECE_BYTES))
+                kind = int(record.record_type)
+                if kind in _SKIPPED and len(first) == length and length and not self._may_swallow():
+                    held = Skip(self._index, _SKIPPED[kind])  # two of three records: nothing to look at
+                else:
+                    held = self._item(record, kind, first)
+                self._index += 1
+        except OSError as error:
+            if error.errno is not None:  # the disk or the network: read it again later
+                raise SourceError(f"{self._name} cannot be read now: {error.strerror}; try again") from error
             if held is not None:
-                yield held
-            start = self._frame() if self._gzip is not None else record.stream_pos
-            self._alone = self._gzip is not None and start != self._start
-            self._start, self._length = start, record.content_length
-            try:
-                held = self._item(record)
-            except OSError as error:
-                self._must_be_content(error)
-                yield self._rest(StubReason.UNREADABLE)
-                return
-            self._index += 1
+                if self._alone and self._frame() == self._start:
+                    self._index -= 1  # the held record's own member is broken: part of the rest
+                else:
+                    yield held
+            yield self._rest(StubReason.UNREADABLE)
+            return
         yield from self._last(held)
 
     def _last(self, held: Item | None) -> Iterator[Item]:
@@ -120,47 +121,80 @@ class WarcReader:
         if cut and said != StubReason.TRUNCATED:
             yield self._rest(StubReason.TRUNCATED)
 
-    def _item(self, record: Any) -> Item:
-        length, reader, headers = self._length, record.reader, record.headers
-        first = bounded.read_up_to(reader, min(length, PIECE_BYTES)) if length else b""
-        declared = headers.get("Content-Length")
-        if declared is None or declared.strip() != str(length):
-            return self._bury(StubReason.BAD_LENGTH, (first,))
-        kind = int(record.record_type)
+    def _item(self, record: Any, kind: int, first: bytes) -> Item:
+        length = self._length
+        if len(first) < min(length, PIECE_BYTES):
+            first += bounded.read_up_to(record.reader, min(length, PIECE_BYTES) - len(first))
+        if not length and (record.headers.get("Content-Length") or "").strip() != "0":
+            return self._bury(StubReason.BAD_LENGTH, ())  # FastWARC reads 0 where it is none
         if kind == _RESPONSE:
             return self._response(record, first)
         if kind in _PAGES:
-            return self._page(record, first)
+            return self._page(record, _headers(record), first)
         return self._skip(_SKIPPED.get(kind, SkipReason.UNKNOWN_TYPE), record, first)
 
     def _response(self, record: Any, first: bytes) -> Item:
-        url = _url(record.headers)
+        headers = _headers(record)
+        url = _url(headers)
         if not record.is_http:
-            return self._skip(SkipReason.DNS, record, first) if _is_dns(url) else self._page(record, first)
+            if url[:4].lower() == "dns:":
+                return self._skip(SkipReason.DNS, record, first)
+            return self._page(record, headers, first)
         http = http_header.parse(first)
         if http is None and first:
             return self._bury(StubReason.BAD_HTTP, self._pieces(record, first), url)
         if http is not None and http.media_type in _UNSAID:
-            identified, _ = http_header.media_type(record.headers.get("WARC-Identified-Payload-Type") or "")
+            identified, _ = http_header.media_type(_text(headers, b"warc-identified-payload-type"))
             http = http._replace(media_type=identified or _sniff(first[http.body :]))
         reason = SkipReason.EMPTY if http is None else _why_not(http, url)
         if http is None or reason is not None:
             return self._skip(reason or SkipReason.EMPTY, record, first)
-        return self._document(record, first, http, url)
+        return self._document(record, headers, first, http, url)
 
-    def _page(self, record: Any, first: bytes) -> Item:
+    def _page(self, record: Any, headers: Headers, first: bytes) -> Item:
         """A record without HTTP that may be a page: the text of a WET file, a resource of the web."""
-        url = _url(record.headers)
-        media_type, charset = http_header.media_type(record.headers.get("Content-Type") or "")
+        url = _url(headers)
+        media_type, charset = http_header.media_type(_text(headers, b"content-type"))
         if media_type not in MEDIA_TYPES or not url.lower().startswith(_WEB):
             return self._skip(SkipReason.RESOURCE, record, first)
         if not charset and int(record.record_type) == int(WarcRecordType.conversion):
             charset = "utf-8"  # as all tools write WET files
-        return self._document(
-            record, first, HttpHeader(200, 0, media_type, charset, "", chunked=False, kept={}), url
-        )
+        http = HttpHeader(200, 0, media_type, charset, "", chunked=False, kept={})
+        return self._document(record, headers, first, http, url)
 
-    def _document(self, record: Any, first: bytes, http: HttpHeader, url: str) -> Item:
+    def _document(self, record: Any, headers: Headers, first: bytes, http: HttpHeader, url: str) -> Item:
+        block = self._block(record, first, http, url)
+        if isinstance(block, Stub):
+            return block
+        metadata = http.kept
+        payload = cast("bytes", memoryview(block)[http.body :])  # copied once, into the message
+        if http.chunked or http.content_encoding:
+            try:
+                payload, whole = self._decode(block[http.body :], http)
+            except bounded.Undecodable as error:
+                return self._bury(error.reason, (block,), url)
+            if not whole:
+                metadata["http-truncated"] = "yes"  # as it was captured; the record itself is whole
+        if not payload:
+            return Skip(self._index, SkipReason.EMPTY)
+        for name in _KEPT:
+            if name in headers:
+                metadata[name.decode()] = _text(headers, name)[: http_header.MAX_VALUE_CHARACTERS]
+        record_id = _bare(_text(headers, b"warc-record-id")).removeprefix("urn:uuid:")[:256]
+        raw = RawDocument(
+            id=record_id or fallback_id(self._name, self._index),
+            url=url,
+            source=self._name,
+            content_type=http.media_type,
+            payload=payload,
+            charset=http.charset,
+            fetched_at=_text(headers, b"warc-date")[:64],
+            metadata=metadata,
+        )
+        return Document(self._index, raw)
+
+    def _block(self, record: Any, first: bytes, http: HttpHeader, url: str) -> bytes | Stub:
+        """Read the whole record, or bury it: too long, cut, or with others inside."""
         length = self._length
         if length - http.body > self._max_bytes:
             return self._bury(StubReason.OVER_LONG, self._pieces(record, first), url)
@@ -171,33 +205,7 @@ class WarcReader:
             return self._bury(StubReason.TRUNCATED, (block,), url)
         if self._may_swallow() and _SWALLOWED in block:
             return self._bury(StubReason.BAD_LENGTH, (block,), url)
-        payload = block[http.body :]
-        if http.chunked or http.content_encoding:
-            try:
-                payload, whole = self._decode(payload, http)
-            except bounded.Undecodable as error:
-                return self._bury(error.reason, (block,), url)
-            if not whole:
-                http.kept["http-truncated"] = "yes"  # as it was captured; the record itself is whole
-        if not payload:
-            return Skip(self._index, SkipReason.EMPTY)
-        return Document(self._index, self._raw(record.headers, http, url, payload))
-
-    def _raw(self, headers: Any, http: HttpHeader, url: str, payload: bytes) -> RawDocument:
-        metadata = http.kept
-        for name in _KEPT:
-            if (value := headers.get(name)) is not None:
-                metadata[name.lower()] = value[: http_header.MAX_VALUE_CHARACTERS]
-        return RawDocument(
-            id=_id(headers) or fallback_id(self._name, self._index),
-            url=url,
-            source=self._name,
-            content_type=http.media_type,
-            payload=payload,
-            charset=http.charset,
-            fetched_at=(headers.get("WARC-Date") or "")[:64],
-            metadata=metadata,
-        )
+        return block
 
     def _decode(self, payload: bytes, http: HttpHeader) -> tuple[bytes, bool]:
         whole = inflated = True
@@ -247,7 +255,7 @@ class WarcReader:
         return stub(self._index, reason, found, source=self._name, start=start, length=length)
 
     def _frame(self) -> int:
-        """Return the offset of the gzip member being read."""
+        """Return the offset of the gzip member being read; 0 for a plain file."""
         return 0 if self._gzip is None else self._gzip.frame_start_position() or 0
 
     def _may_swallow(self) -> bool:
@@ -271,11 +279,6 @@ class WarcReader:
         # Records end with two line ends; a file that stops before them was cut.
         return not os.pread(self._fd, 4, max(self._size - 4, 0)).strip(b"\r\n")
 
-    def _must_be_content(self, error: OSError) -> None:
-        """Let an error of the disk or the network pass on: the source is read again from there later."""
-        if error.errno is not None:
-            raise SourceError(f"{self._name} cannot be read now: {error.strerror}; try again") from error
-
 
 def _why_not(http: HttpHeader, url: str) -> SkipReason | None:
     """Say why a response is no document; None where it is one."""
@@ -288,18 +291,22 @@ def _why_not(http: HttpHeader, url: str) -> SkipReason | None:
     return SkipReason.ROBOTS if url.endswith("/robots.txt") else None
 
 
-def _url(headers: Any) -> str:
-    url: str = headers.get("WARC-Target-URI") or ""
-    return url.strip().removeprefix("<").removesuffix(">")[:MAX_URL_CHARACTERS]
+def _headers(record: Any) -> Headers:
+    # One call for all: each `get` costs as much. The first of equal names counts.
+    return {name.lower(): value for name, value in reversed(record.headers.items_bytes())}
 
 
-def _is_dns(url: str) -> bool:
-    return url[:4].lower() == "dns:"
+def _text(headers: Headers, name: bytes) -> str:
+    return headers.get(name, b"").decode("utf-8", "replace").strip()
 
 
-def _id(headers: Any) -> str:
-    text: str = headers.get("WARC-Record-ID") or ""
-    return text.strip().removeprefix("<").removesuffix(">").removeprefix("urn:uuid:")[:256]
+def _bare(text: str) -> str:
+    """Take off the angle brackets that identifiers have and some writers put around addresses."""
+    return text[1:-1] if text[:1] == "<" and text[-1:] == ">" else text
+
+
+def _url(headers: Headers) -> str:
+    return _bare(_text(headers, b"warc-target-uri"))[:MAX_URL_CHARACTERS]
 
 
 def _sniff(body: bytes) -> str:
