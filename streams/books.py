@@ -38,7 +38,7 @@ def read_log(settings: Settings, topic: str, partition: int = 0, seconds: float 
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
         consumer.seek_to_beginning(tp)
-        end = consumer.end_offsets([tp])[tp]
+        end = clients.end_offsets(consumer, [tp])[tp]
         records: list[Any] = []
         deadline = time.monotonic() + seconds
         # The end may be a transaction's control record, which is never delivered: ask for the position.

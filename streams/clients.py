@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from streams.errors import BrokerUnreachable, SettingsError
@@ -19,6 +21,7 @@ NEVER_MS: Final = 2**31 - 1
 """About 24 days: the longest that both libraries take."""
 RECONNECT_MS: Final = 1000
 """Longest pause between two tries to connect: a broker that is back is used at once, not after up to 30 s."""
+LEADER_SECONDS: Final = 60.0
 MAX_REQUEST_BYTES: Final = MAX_RECORD_BYTES + 512 * 1024
 
 
@@ -96,6 +99,34 @@ def sync_consumer(settings: Settings, **more: Any) -> Any:
         return KafkaConsumer(**arguments)
     except KafkaError as error:
         raise unreachable(settings, error) from error
+
+
+def beginning_offsets(consumer: Any, partitions: Sequence[Any]) -> dict[Any, int]:
+    """Return the first offset of each partition. Raises `BrokerUnreachable`."""
+    return _offsets(consumer.beginning_offsets, partitions)
+
+
+def end_offsets(consumer: Any, partitions: Sequence[Any]) -> dict[Any, int]:
+    """Return the offset behind the last of each partition. Raises `BrokerUnreachable`."""
+    return _offsets(consumer.end_offsets, partitions)
+
+
+def _offsets(ask: Callable[[Sequence[Any]], dict[Any, int]], partitions: Sequence[Any]) -> dict[Any, int]:
+    """Ask until all are answered.
+
+    kafka-python leaves out a partition whose leader it does not know (a topic it has not met yet, a broker
+    that has just come back) beside others that it does, and then trips over the missing answer.
+    """
+    deadline = time.monotonic() + LEADER_SECONDS
+    while True:
+        try:
+            return ask(partitions)
+        except KeyError as missing:
+            if time.monotonic() > deadline:
+                raise BrokerUnreachable(
+                    f"{missing.args[0]} has had no leader for {LEADER_SECONDS:.0f} s; are all brokers up?"
+                ) from missing
+            time.sleep(0.05)  # the client has asked for the leaders meanwhile
 
 
 def admin(settings: Settings) -> Any:

@@ -57,7 +57,7 @@ class DrainWatch:
         Raises `LaneGap` where a position is missing: such a lane would never be drained.
         """
         self._read()
-        ends = self._consumer.end_offsets(self._raw)
+        ends = clients.end_offsets(self._consumer, self._raw)
         done = total = 0
         for lane, tp in enumerate(self._raw):
             done += self._expected[lane].offset - self._first[lane].offset
@@ -66,17 +66,17 @@ class DrainWatch:
 
     def sizes(self) -> dict[str, int]:
         """Return how many records each topic of the flow holds now, by its name without the generation."""
-        ends = self._consumer.end_offsets([tp for tps in self._flow.values() for tp in tps])
+        ends = clients.end_offsets(self._consumer, [tp for tps in self._flow.values() for tp in tps])
         return {name: sum(ends[tp] for tp in tps) for name, tps in self._flow.items()}
 
     def drained(self) -> bool:
         """Whether every lane of `judged` has reached the end of `raw`; an empty lane has."""
         self._read()
-        ends = self._consumer.end_offsets(self._raw)
+        ends = clients.end_offsets(self._consumer, self._raw)
         return all(self._expected[lane].offset >= ends[tp] for lane, tp in enumerate(self._raw))
 
     def _read(self) -> None:
-        ends = self._consumer.end_offsets(self._judged)
+        ends = clients.end_offsets(self._consumer, self._judged)
         deadline = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < deadline:
             behind = [tp for tp in self._judged if self._consumer.position(tp) < ends[tp]]

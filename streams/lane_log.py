@@ -60,7 +60,10 @@ class LogReader:
         from kafka import TopicPartition  # noqa: PLC0415
 
         tps = [TopicPartition(topic, p) for p in partitions]
-        begins, ends = self._consumer.beginning_offsets(tps), self._consumer.end_offsets(tps)
+        begins, ends = (
+            clients.beginning_offsets(self._consumer, tps),
+            clients.end_offsets(self._consumer, tps),
+        )
         return {tp.partition: Bounds(begins[tp], ends[tp]) for tp in tps}
 
     def read(self, topic: str, partition: int, begin: int, end: int) -> Iterator[Any]:

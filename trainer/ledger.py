@@ -50,8 +50,8 @@ class LedgerReader:
 
     def bounds(self) -> tuple[int, int]:
         """Return the first offset and the one behind the last that is decided (committed or aborted)."""
-        begin: int = self._consumer.beginning_offsets([self._tp])[self._tp]
-        end: int = self._consumer.end_offsets([self._tp])[self._tp]
+        begin: int = clients.beginning_offsets(self._consumer, [self._tp])[self._tp]
+        end: int = clients.end_offsets(self._consumer, [self._tp])[self._tp]
         return begin, end
 
     def read(self, begin: int = 0, end: int | None = None) -> Iterator[Logged]:

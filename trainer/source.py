@@ -145,7 +145,7 @@ class JudgedSource:
         """
         if any(self.waiting.values()):
             return False
-        ends = self._consumer.end_offsets(list(self._raw.values()))
+        ends = clients.end_offsets(self._consumer, list(self._raw.values()))
         return all(self._filters[lane].expected.offset >= ends[tp] for lane, tp in self._raw.items())
 
     def close(self) -> None:
@@ -198,7 +198,10 @@ class JudgedSource:
 
     def _seek(self) -> None:
         tps = list(self._lanes.values())
-        begins, ends = self._consumer.beginning_offsets(tps), self._consumer.end_offsets(tps)
+        begins, ends = (
+            clients.beginning_offsets(self._consumer, tps),
+            clients.end_offsets(self._consumer, tps),
+        )
         for lane, tp in self._lanes.items():
             offset = self._next[lane]
             if begins[tp] > offset:

@@ -27,7 +27,7 @@ def read_tails(settings: Settings, lanes: int) -> list[Origin]:
     consumer = clients.sync_consumer(settings, fetch_max_wait_ms=10)
     try:
         tps = [TopicPartition(RAW, lane) for lane in range(lanes)]
-        begins, ends = consumer.beginning_offsets(tps), consumer.end_offsets(tps)
+        begins, ends = clients.beginning_offsets(consumer, tps), clients.end_offsets(consumer, tps)
         tails = [NO_ORIGIN] * lanes
         wanted = {tp: ends[tp] - 1 for tp in tps if ends[tp]}  # where the next look at a lane is
         for tp in wanted:
