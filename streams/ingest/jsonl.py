@@ -86,8 +86,9 @@ class JsonlReader:
         limit = self._max_bytes + _LINE_MARGIN_BYTES
         parts: list[bytes] = []  # of the line at hand
         held, at = 0, 0  # their bytes; where the line begins
-        while piece := self._stream.read(PIECE_BYTES):
-            begin = 0
+        after = b""  # what was read behind an over-long line
+        while piece := after or self._stream.read(PIECE_BYTES):
+            after, begin = b"", 0
             while (end := piece.find(b"\n", begin)) >= 0:
                 line = piece[begin:end] if not parts else b"".join((*parts, piece[begin:end]))
                 self._start = at if self._gzip is None else self._member()
@@ -100,7 +101,7 @@ class JsonlReader:
                 self._start = at if self._gzip is None else self._member()
                 made, after = self._over_long(parts)
                 at += made.record.length + 1
-                parts, held = [after], len(after)
+                parts, held = [], 0
                 yield made
         self._start = at if self._gzip is None else self._member()
         self._unended = b"".join(parts)

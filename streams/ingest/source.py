@@ -80,9 +80,8 @@ def expand(inputs: Iterable[str]) -> list[str]:
         found = _matches(text)
         files = [path for path in found if not path.is_dir()]
         if not files and found:
-            raise SourceError(
-                f"{printable(text)} is a directory; name its files: {printable(text)}/**/*.warc.gz"
-            )
+            example = printable(str(Path(text) / "**" / "*.warc.gz"))
+            raise SourceError(f"{printable(text)} is a directory; name its files, e.g. '{example}'")
         if not files:
             raise SourceError(f"no file matches {printable(text)!r}")
         # Not resolve(): a link that is turned to another file is another state of the same name.

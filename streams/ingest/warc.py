@@ -98,9 +98,12 @@ class WarcReader:
                 else:
                     held = self._item(record, kind, first)
                 self._index += 1
-        except OSError as error:
-            if error.errno is not None:  # the disk or the network: read it again later
-                raise SourceError(f"{self._name} cannot be read now: {error.strerror}; try again") from error
+        except BaseException as error:
+            if not _is_content(error):
+                if isinstance(error, OSError):  # the disk or the network: to be read again later
+                    text = f"{self._name} cannot be read now: {error.strerror}; try again"
+                    raise SourceError(text) from error
+                raise
             if held is not None:
                 if self._alone and self._frame() == self._start:
                     self._index -= 1  # the held record's own member is broken: part of the rest
@@ -263,13 +266,14 @@ class WarcReader:
         return not self._alone or self._frame() != self._start
 
     def _plain_end(self) -> int:
-        """Return where the last record of a plain file ended by its own account."""
+        """Return where the last record of a plain file ended by its own account, line ends included."""
         if self._start < 0:
             return 0
         head = b"".join(bounded.stored(self._fd, self._start, PIECE_BYTES))
         blank = head.find(b"\r\n\r\n")
-        end = self._start + (blank + 4 + self._length if blank >= 0 else 0)
-        return min(end, self._size)
+        end = min(self._start + (blank + 4 + self._length if blank >= 0 else 0), self._size)
+        after = b"".join(bounded.stored(self._fd, end, 4))
+        return end + len(after) - len(after.lstrip(b"\r\n"))
 
     def _ends_cleanly(self) -> bool:
         if self._size == 0:
@@ -278,6 +282,17 @@ class WarcReader:
             return bounded.ends_in_whole_member(self._fd, self._frame(), self._size)
         # Records end with two line ends; a file that stops before them was cut.
         return not os.pread(self._fd, 4, max(self._size - 4, 0)).strip(b"\r\n")
+
+
+def _is_content(error: BaseException) -> bool:
+    """Whether FastWARC says by this error that the bytes are wrong.
+
+    It raises `OSError` without a number for that. A defect of its own is a Rust panic, which derives from
+    BaseException: bytes that set one off must not end the ingester, again at each start.
+    """
+    if isinstance(error, OSError):
+        return error.errno is None
+    return type(error).__module__ == "pyo3_runtime"
 
 
 def _why_not(http: HttpHeader, url: str) -> SkipReason | None:
