@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -41,6 +42,9 @@ from workers.window import Window
 log = structlog.get_logger(__name__)
 
 EXIT_CRASH: Final = 70
+EXIT_LATE: Final = 76
+LEAVE_SECONDS: Final = 4.0
+"""For leaving the group and closing connections, once draining is over: under the supervisor's grace."""
 RESEEKS: Final = 5
 """How often a hole in the *offsets* is read again before it counts: a fetch may overlap a rebalance."""
 ISOLATED_BATCHES: Final = 2
@@ -56,14 +60,24 @@ class _LaneConsumer(Consumer):  # type: ignore[misc]
             await self.seek(TP(runner.topics.source, partition), offset)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand whole fetches to the agent. Faust's own loop costs two tasks and a message object a record."""
+        """Hand whole fetches to the agent. Faust's own loop costs two tasks and a message object a record.
+
+        Nothing is dropped here, from whatever assignment: a lane takes a record by its offset alone, and what
+        was dropped after the seek would only be read again once something followed it.
+        """
         batches = self.app.lane_runner.batches
         while not (self.should_stop or fetcher.should_stop):
-            generation = self.app.consumer_generation_id
             records, _ = await self._wait_next_records(1.0)
-            # Records of an assignment that ended meanwhile are dropped: the next one reads them again.
-            if records and self.flow_active and generation == self.app.consumer_generation_id:
-                await batches.put((generation, records))
+            if not records:
+                continue
+            try:
+                await batches.put(records)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Not us: at a rebalance Faust empties its queues and cancels who waits to put something in.
+                # The seek that follows makes us read it again.
 
     async def commit_lanes(self, offsets: Mapping[TP, int]) -> None:
         """Mirror the lanes' progress in the group's offsets."""
@@ -159,15 +173,25 @@ class Runner:
         return task
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
-        """SIGTERM: finish what is in flight, for a bounded time."""
+        """SIGTERM: finish the calls in flight, send what is done, for a bounded time."""
         if not self._connected:
             return
-        deadline = time.monotonic() + self._settings.runner.drain_seconds
-        while self._window.records and time.monotonic() < deadline:  # noqa: ASYNC110 - bounded, at the end
+        drain_seconds = self._settings.runner.drain_seconds
+        # Whatever hangs below or in Faust, a broker that does not answer above all: what was not acknowledged
+        # is done again by the next worker.
+        bound = threading.Timer(drain_seconds + LEAVE_SECONDS, os._exit, [EXIT_LATE])
+        bound.daemon = True
+        bound.start()
+        self._window.begin_nothing_more()
+        deadline = time.monotonic() + drain_seconds
+        while (self._window.calling or self._to_send()) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await self._close_lanes()
         await self._commit()
         self._window.close()
+
+    def _to_send(self) -> bool:
+        return any(lane.slots and lane.slots[0].done for lane in self._lanes.values())
 
     # -- lanes come and go -------------------------------------------------------------------------------
 
@@ -245,16 +269,16 @@ class Runner:
     # -- in ----------------------------------------------------------------------------------------------
 
     async def _intake(self, batches: Any) -> None:
-        async for generation, records in batches:
+        async for records in batches:
             for tp, messages in records.items():
-                await self._take(self._lanes.get(tp.partition), generation, messages)
+                await self._take(self._lanes.get(tp.partition), messages)
 
-    async def _take(self, lane: Lane | None, generation: int, messages: list[Any]) -> None:
+    async def _take(self, lane: Lane | None, messages: list[Any]) -> None:
         """Accept what one lane's fetch brought, as far as the window has room."""
         for message in messages:
             if self._window.full:
                 await self._window.wait_for_room()
-            if lane is None or not lane.is_open or lane.group_generation != generation or lane.stopped:
+            if lane is None or not lane.is_open or lane.stopped:
                 return  # of an assignment that is over; the next one reads it again
             if message.offset == lane.next_offset:
                 self._accept(lane, message)
@@ -380,6 +404,7 @@ def run_worker(stage: Stage[Any, Any], settings: Settings, generation: Generatio
                slot: str | None = None) -> None:  # fmt: skip
     """Run a worker in the foreground until SIGTERM or SIGINT. The stage must be open."""
     limit_memory(settings.runner.memory_bytes)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes its folder, but not the one above
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     runner = Runner(stage, settings, generation, metrics, slot)
     worker = faust.Worker(runner.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from streams import children
+from streams.errors import FinestreamError
 from streams.positions import Kind
 from streams.settings import Settings, load, to_environment
 from workers.stage import Drop, Stage
@@ -26,6 +27,10 @@ OPEN_SECONDS = 300.0
 
 class ChildDied(Exception):
     """The record took its process with it, or did not return in time."""
+
+
+class SandboxError(FinestreamError):
+    """The child could not be made: no record's fault, so nothing is buried for it and the worker ends."""
 
 
 class _Answer(msgspec.Struct):
@@ -81,9 +86,16 @@ class Sandbox:
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
-        if not ours.poll(OPEN_SECONDS) or ours.recv_bytes() != b"ready":
+        try:
+            ready = ours.poll(OPEN_SECONDS) and ours.recv_bytes() == b"ready"
+        except (EOFError, OSError):
+            ready = False
+        if not ready:
             self.close()
-            raise ChildDied("the child process could not open the stage")
+            raise SandboxError(
+                f"the child process that should look at {self._stage_class.name}'s records one by one could not "
+                "open the stage; that is a second copy of it, so this machine may lack the memory"
+            )
         self._connection = ours
         return ours
 

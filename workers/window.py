@@ -48,6 +48,8 @@ class Window:
         self._records = 0
         self._bytes = 0
         self._busy = 0
+        self._calling = 0  # callers at work, pauses between tries included
+        self._ending = False
         self._sandbox = Sandbox(type(stage), settings)
         self._threads = ThreadPoolExecutor(self._config.calls + 1, thread_name_prefix=stage.name)
 
@@ -56,7 +58,11 @@ class Window:
     @property
     def full(self) -> bool:
         """Whether nothing more may be taken in."""
-        return self._records >= self._runner.window_records or self._bytes >= self._runner.window_bytes
+        return (
+            self._ending
+            or self._records >= self._runner.window_records
+            or self._bytes >= self._runner.window_bytes
+        )
 
     async def wait_for_room(self) -> None:
         """Return once the window has room again."""
@@ -91,6 +97,17 @@ class Window:
         """How many records are held."""
         return self._records
 
+    @property
+    def calling(self) -> int:
+        """How many calls are in flight."""
+        return self._calling
+
+    def begin_nothing_more(self) -> None:
+        """Take nothing more in and start no more calls; those in flight go on."""
+        self._ending = True
+        self._todo.clear()
+        self._alone.clear()
+
     # -- calls -------------------------------------------------------------------------------------------
 
     def callers(self) -> list[Any]:
@@ -109,17 +126,25 @@ class Window:
             if not self._todo:
                 self._wake.clear()
             if batch:
-                await self._call(batch)
+                self._calling += 1
+                try:
+                    await self._call(batch)
+                finally:
+                    self._calling -= 1
 
     async def _caller_alone(self) -> None:
         while True:
             await self._wake_alone.wait()
-            slot = self._alone.popleft()
+            slot = self._alone.popleft() if self._alone else None
             if not self._alone:
                 self._wake_alone.clear()
-            if slot.lane.is_open and not slot.started:
+            if slot is not None and slot.lane.is_open and not slot.started:
                 slot.started = True
-                self._finish(slot, await self._isolated(slot))
+                self._calling += 1
+                try:
+                    self._finish(slot, await self._isolated(slot))
+                finally:
+                    self._calling -= 1
 
     async def _call(self, batch: list[Slot]) -> None:
         """Process a batch; where it keeps failing, each of its records alone, to find the guilty one."""

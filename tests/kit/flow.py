@@ -1,4 +1,4 @@
-"""Putting records into `raw` and reading lanes back, for tests and benchmarks: by its own code, not the product's."""
+"""Putting records into lanes and reading them back, for tests and benchmarks: by code of its own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class RawWriter:
 
     def write(self, lane: int, payload: bytes, content_type: str = "text/plain", url: str = "") -> Origin:
         document = RawDocument(
-            id=f"d{self.record}", url=url or f"http://x/{self.record}", source="test", content_type=content_type,
-            payload=payload,
+            id=f"d{self.record}", url=url or f"http://x/{self.record}", source="test",
+            content_type=content_type, payload=payload,
         )  # fmt: skip
         return self.write_bytes(lane, encode(document))
 
@@ -154,27 +154,29 @@ def check_gapless(records: Iterable[Seen]) -> None:
         expected = record.position.successor(record.header.segments)
 
 
-def drained(settings: Settings, topic: str, raw_ends: Mapping[int, int]) -> bool:
-    """Whether a filtering reader sees each lane of `topic` reach raw's end."""
+def behind(settings: Settings, topic: str, raw_ends: Mapping[int, int]) -> dict[int, str]:
+    """Return how far the lanes are that, to a filtering reader of `topic`, have not reached raw's end."""
+    out = {}
     for p, records in read_lanes(settings, topic).items():
         seen = filtered(records)
-        if raw_ends.get(p, 0) == 0:
-            continue
-        if not seen:
-            return False
-        last = seen[-1]
-        if last.position.successor(last.header.segments) != Position(raw_ends[p], 0):
-            return False
-    return True
+        at = seen[-1].position.successor(seen[-1].header.segments) if seen else Position(0, 0)
+        if at != Position(raw_ends.get(p, 0), 0):
+            out[p] = f"{tuple(at)} of {raw_ends.get(p, 0)}"
+    return out
+
+
+def drained(settings: Settings, topic: str, raw_ends: Mapping[int, int]) -> bool:
+    """Whether a filtering reader sees each lane of `topic` reach raw's end."""
+    return not behind(settings, topic, raw_ends)
 
 
 def wait_drained(settings: Settings, topic: str, raw_ends: Mapping[int, int], seconds: float = 60,
                  alive: Callable[[], bool] = lambda: True) -> None:  # fmt: skip
     """Wait until every lane of `topic` reached raw's end; give up where what should do it is not alive."""
     deadline = time.monotonic() + seconds
-    while not drained(settings, topic, raw_ends):
-        assert time.monotonic() < deadline, f"{topic} was not drained in {seconds} s"
-        assert alive(), f"nobody is left to drain {topic}"
+    while left := behind(settings, topic, raw_ends):
+        assert time.monotonic() < deadline, f"{topic} was not drained in {seconds} s: {left}"
+        assert alive(), f"nobody is left to drain {topic}: {left}"
         time.sleep(0.2)
 
 

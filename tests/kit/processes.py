@@ -6,7 +6,6 @@ None outlives the test: the kernel kills them with the thread that started them,
 from __future__ import annotations
 
 import itertools
-
 import signal
 import subprocess
 import sys
@@ -48,7 +47,7 @@ class Worker:
                     **(environment or {}),
                 },
                 start_new_session=True,
-                preexec_fn=children.die_with_parent(),
+                preexec_fn=children.die_with_parent(),  # noqa: PLW1509
             )
 
     @property
@@ -92,7 +91,8 @@ class Worker:
                     text = answer.read().decode()
                 break
             except OSError:
-                assert self.alive and time.monotonic() < deadline, f"no metrics:\n{self.said()[-3000:]}"
+                assert self.alive, f"it died:\n{self.said()[-3000:]}"
+                assert time.monotonic() < deadline, f"no metrics:\n{self.said()[-3000:]}"
                 time.sleep(0.05)
         out: dict[str, float] = {}
         for family in text_string_to_metric_families(text):

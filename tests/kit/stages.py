@@ -1,4 +1,4 @@
-"""Stages whose behaviour a test chooses by the payload, run as real workers: `python stages.py STAGE KIND`."""
+"""Stages whose behaviour a test chooses by the payload, as real workers: `python stages.py KIND [SLOT]`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from workers.stage import Drop, Outcome, Stage
 
 
 class Expand(Stage[Any, Segment]):
-    """A chunk stage over tiny scripts: `seg:3:text` gives three segments, `drop`, `raise`, `hang`, `exit` …"""
+    """A chunk stage over tiny scripts: `seg:3:text` gives three segments; `drop`, `raise`, `hang`, …"""
 
     name: ClassVar = "chunk"
     reads: ClassVar = (RawDocument, RawStub)
@@ -57,8 +57,9 @@ class Expand(Stage[Any, Segment]):
         n, _, body = rest.partition(":") if word == "seg" else ("1", "", text)
         return [
             Segment(
-                document_id=record.id, index=i, count=int(n), start=i, url=record.url, title="", text=f"{body}#{i}",
-                language="en", language_score=1.0, tokens=1, tokenizer="none", content_hash=body.encode()[:16],
+                document_id=record.id, index=i, count=int(n), start=i, url=record.url, title="",
+                text=f"{body}#{i}", language="en", language_score=1.0, tokens=1, tokenizer="none",
+                content_hash=body.encode()[:16],
             )
             for i in range(int(n))
         ]  # fmt: skip
@@ -84,6 +85,8 @@ def act(word: str) -> None:
         ctypes.string_at(0)
     if word == "hog":
         bytearray(20 * 1024**3)
+    if word == "slow":
+        time.sleep(0.05)
     if word == "leave":
         raise SystemExit(5)
     while word == "held" and Path(os.environ["HOLD"]).exists():

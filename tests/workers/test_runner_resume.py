@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 
-
 from kit.flow import (
     RawWriter,
     check_gapless,
@@ -176,7 +175,7 @@ def test_duplicates_are_the_same_after_a_crash_at_any_record(pipeline, workers):
         "D" if r.header.kind is Kind.DROPPED else "X" if r.header.kind is Kind.DEAD else "-"
         for r in reference
     ]
-    # A at 2 repeats 0; C at 5 repeats 4; B at 7 is 6 offsets behind 1, A at 8 is 6 behind 2; D at 10 repeats 9.
+    # A at 2 repeats 0, C at 5 repeats 4, D at 10 repeats 9; B at 7 and A at 8 are 6 behind what they repeat.
     assert "".join(verdicts) == "--DD--DX-----D"
     assert worker.stop() == 0
 
@@ -185,9 +184,9 @@ def test_duplicates_are_the_same_after_a_crash_at_any_record(pipeline, workers):
         lane = cut + 1
         origins = image.write(lane, *TEXTS)
         durable = [
-            (r.position, r.header._replace(origin=origins[r.position.offset], origin_high=origins[r.position.offset]), r.value)
+            (r.position, r.header._replace(origin=(o := origins[r.position.offset]), origin_high=o), r.value)
             for r in reference[:cut]
-        ]  # fmt: skip
+        ]
         write_lane(settings, "chunked", lane, durable)
     image.raw.flush()
     worker = workers.start(settings, "expand", "slot", DEDUP="1")

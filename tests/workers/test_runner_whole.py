@@ -1,4 +1,4 @@
-"""Lanes that are not whole: each stops with its named error, the others go on; `accept_loss` crosses a gap."""
+"""Lanes that are not whole: each stops with its named error, the others go on; or it was told to go on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 from kit.flow import check_gapless, delete_before, read_lanes, read_raw_log, write_lane
 from kit.processes import wait_for
 
-from streams import books, clients
-from streams.positions import HEADER, Kind, LaneHeader, Origin, Position
+from streams import books
+from streams.positions import Kind, LaneHeader, Origin, Position
 from streams.records import Dropped, MatchedSegment, Segment, decode, encode
 
 
@@ -29,8 +29,9 @@ class Lanes:
 
     def record(self, position, value, input_offset, epoch=None):
         origin = Origin(1, position[0])
-        header = LaneHeader(Kind.SEGMENT, self.generation.epoch if epoch is None else epoch, 1, origin, origin,
-                            input_offset, int(time.time() * 1000), 0, 0)  # fmt: skip
+        epoch = self.generation.epoch if epoch is None else epoch
+        now = int(time.time() * 1000)
+        header = LaneHeader(Kind.SEGMENT, epoch, 1, origin, origin, input_offset, now, 0, 0)
         return Position(*position), header, value
 
     def chunked(self, lane, *offsets, epoch=None):
