@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +34,8 @@ _NAMES: Final = {
     "eos": ("<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>", "<|im_end|>"),
     "pad": ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>"),
 }
+_ENDS_LINES: Final = frozenset("\r\n")
+_RUN_OF_SPACES: Final = re.compile(r"  +(?=\S)")
 _CACHED_WORDS: Final = 1 << 17
 _CACHED_CHARACTERS: Final = 32
 _NOT_A_BOUNDARY: Final = -(1 << 60)
@@ -66,10 +70,9 @@ class TokenCounter:
 
     def count(self, text: str) -> int:
         """Return `len(encode(text))`, exactly."""
-        if self._words is not None:
-            total = self._words.count(text)
-            if total is not None:
-                return total
+        if self._words is not None and (words := self._words.split(text)):
+            total = sum(map(self._words.__getitem__, words))
+            return total if total >= 0 else sum(self._words.merge(words)[1])
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def encode(self, text: str) -> list[int]:
@@ -89,6 +92,21 @@ class TokenCounter:
         offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return offsets
 
+    def prefixes(self, text: str, unit_tokens: int) -> tuple[list[int], list[int]]:
+        """Return (characters, tokens): the first `characters[i]` of the text have `tokens[i]` tokens.
+
+        Both ascend to the whole text, in steps of a word where that is exact and no word has more than
+        `unit_tokens`, else of a token.
+        """
+        if self._words is not None and (words := self._words.split(text)):
+            counts = list(map(self._words.__getitem__, words))
+            if min(counts) < 0:
+                words, counts = self._words.merge(words, counts)
+            if max(counts) <= unit_tokens:
+                return list(accumulate(map(len, words))), list(accumulate(counts))
+        ends = [last for _, last in self.offsets(text)]
+        return ends, list(range(1, len(ends) + 1))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special ones left out."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -102,9 +120,10 @@ class TokenCounter:
 class _Words(dict[str, int]):
     """Token counts of words, so that a text is counted by lookups.
 
-    Under Llama 3's rule a piece never reaches across a space that stands before a non-space, nor across the
-    last newline of a run: so a text's count is the sum over the stretches between. A stretch that starts
-    where this does not hold makes the sum negative, and the caller encodes the text instead.
+    Under Llama 3's rule a piece never reaches across the last space before a non-space, nor across the last
+    newline of a run, and the spaces of a run but the last are a piece: so a text's count is the sum over the
+    stretches between. A stretch that begins where this does not hold (inside other white space) counts as
+    `_NOT_A_BOUNDARY` and is merged into the one before.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -112,11 +131,12 @@ class _Words(dict[str, int]):
         self._tokenizer = tokenizer
 
     def __missing__(self, word: str) -> int:
-        first = word[1:2] if word[0] == " " else word[0]
-        if not first or first.isspace():
-            tokens = _NOT_A_BOUNDARY
-        else:
-            tokens = len(self._tokenizer.encode_batch_fast([word], add_special_tokens=False)[0])
+        if word[0] == " ":
+            inside_a_run = not word[1:2].strip()
+        else:  # behind a newline, or the start
+            content = word.lstrip()
+            inside_a_run = not content or not _ENDS_LINES.isdisjoint(word[: len(word) - len(content)])
+        tokens = _NOT_A_BOUNDARY if inside_a_run else self._encoded(word)
         if len(word) <= _CACHED_CHARACTERS:
             if len(self) >= _CACHED_WORDS:
                 self.clear()
@@ -124,13 +144,39 @@ class _Words(dict[str, int]):
             self[word] = tokens
         return tokens
 
-    def count(self, text: str) -> int | None:
-        """Return the number of tokens, or None where the text must be encoded to know."""
-        if "\0" in text or "\1" in text:
-            return None
+    def _encoded(self, word: str) -> int:
+        text = word.replace("\2", " ")
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+
+    def split(self, text: str) -> list[str]:
+        """Return the stretches that make up the text, nothing where they cannot be told."""
+        if "\0" in text or "\1" in text or "\2" in text:
+            return []
+        if "  " in text:
+            text = _RUN_OF_SPACES.sub(_mark_run, text)
         marked = text.replace("\n\n", "\1").replace("\n", "\n\0").replace("\1", "\n\n\0").replace(" ", "\0 ")
-        total = sum(map(self.__getitem__, marked.split("\0")))
-        return total if total >= 0 else None
+        return marked.split("\0")
+
+    def merge(self, words: list[str], counts: list[int] | None = None) -> tuple[list[str], list[int]]:
+        """Return stretches that all begin at boundaries, and their counts."""
+        groups: list[list[str]] = []
+        for word, count in zip(words, counts or map(self.__getitem__, words), strict=True):
+            if groups and (count < 0 or not word):
+                groups[-1].append(word)
+            else:
+                groups.append([word])
+        merged = ["".join(group) for group in groups]
+        counts = [self[word] for word in merged]
+        if counts[0] < 0:  # where the text begins there is a boundary whatever stands there
+            counts[0] = self._encoded(merged[0])
+        return merged, counts
+
+
+def _mark_run(run: re.Match[str]) -> str:
+    before = run.string[run.start() - 1 : run.start()]
+    if before.isspace() and before != "\n":
+        return run[0]  # part of a run of other white space: no boundary, and `_Words` merges it
+    return "\0" + "\2" * (len(run[0]) - 1) + " "
 
 
 def load_tokenizer(name: str = DEFAULT) -> TokenCounter:

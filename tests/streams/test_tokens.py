@@ -22,7 +22,23 @@ awkward = st.text(
 )
 words = st.lists(
     st.one_of(
-        st.sampled_from(["Measles", "is", "a", "disease", "it's", "1,234.5", "\n\n", "\n", "\n- ", *SPECIAL]),
+        st.sampled_from(
+            [
+                "Measles",
+                "is",
+                "a",
+                "disease",
+                "it's",
+                "1,234.5",
+                "\n\n",
+                "\n",
+                "\n- ",
+                "\n    - ",
+                "  ",
+                "   x",
+                *SPECIAL,
+            ]
+        ),
         awkward,
     ),
     max_size=30,
@@ -53,7 +69,7 @@ def test_decode_leaves_special_ids_out():
 
 
 @given(awkward | words.map(" ".join) | words.map("".join) | st.text(max_size=60))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_count_is_exact_and_nothing_is_lost(text):
     ids = TOKENS.encode(text)
     assert TOKENS.count(text) == len(ids)
@@ -73,11 +89,33 @@ def test_offsets_cover_the_text_in_order(text):
     assert position == len(text)
 
 
-def test_ordinary_text_is_counted_without_encoding_it():
-    text = "Measles is a disease.\n\nIt's caused by a virus:\n- fever\n- 103 \u00b0F"
-    assert TOKENS._words is not None
-    assert TOKENS._words.count(text) == len(TOKENS.encode(text))
-    assert TOKENS._words.count("two  spaces") is None
+@given(words.map(" ".join) | awkward | st.text(max_size=60), st.integers(1, 50))
+@settings(max_examples=300, deadline=None)
+def test_prefixes_are_counts_at_places_where_the_text_may_be_cut(text, unit_tokens):
+    characters, tokens = TOKENS.prefixes(text, unit_tokens)
+    assert characters == sorted(characters)
+    assert tokens == sorted(tokens)
+    if text:
+        assert (characters[-1], tokens[-1]) == (len(text), TOKENS.count(text))
+    offsets = [last for _, last in TOKENS.offsets(text)]
+    for end, total in zip(characters, tokens, strict=True):
+        assert end == 0 or offsets[total - 1] == end
+
+
+def test_ordinary_text_is_counted_without_encoding_it(monkeypatch):
+    text = "Measles is a disease.\n\nIt's caused by a virus:\n- fever\n    - 103 \u00b0F\tand so on"
+    tokens = load_tokenizer()
+    expected = len(tokens.encode(text))
+    assert tokens.count(text) == expected
+    monkeypatch.setattr(tokens, "_tokenizer", None)
+    assert tokens._words is not None
+    monkeypatch.setattr(tokens._words, "_tokenizer", None)
+    assert tokens.count(text) == expected
+
+
+def test_runs_of_white_space_are_counted_in_linear_time():
+    text = "\t \n \t" * 200_000 + "end"
+    assert TOKENS.count(text) == len(TOKENS.encode(text))
 
 
 def test_word_cache_is_bounded(monkeypatch):
