@@ -103,8 +103,7 @@ class Checkpoints:
                 files[file] = crc32c.crc32c(content)
                 _write(temporary / file, content)
                 total += len(content)
-            content = msgspec.msgpack.encode(msgspec.structs.replace(manifest, files=files))
-            _write(temporary / MANIFEST, content)
+            _write(temporary / MANIFEST, seal(msgspec.structs.replace(manifest, files=files)))
             _sync(temporary)
             if final.exists():  # the same step was saved before by this attempt
                 shutil.rmtree(final)
@@ -116,7 +115,7 @@ class Checkpoints:
                 f"checkpoint {name} cannot be written under {self.directory} ({error.strerror or error}). "
                 "The checkpoint before it stays; free some disk, or set data_dir elsewhere"
             ) from error
-        return name, total + len(content)
+        return name, total
 
     def load(self, name: str, model: Model, optimizer: torch.optim.Optimizer) -> Restored:
         """Read a checkpoint into model and optimizer; raise `CheckpointError` where it is not whole.
@@ -144,7 +143,7 @@ class Checkpoints:
             raise CheckpointError(f"{name!r} is no name of a checkpoint")
         try:
             content = (self.directory / name / MANIFEST).read_bytes()
-            manifest = msgspec.msgpack.decode(content, type=Manifest)
+            manifest = _unseal(content)
         except OSError as error:
             raise CheckpointError(
                 f"checkpoint {name} is not under {self.directory}: {error.strerror}"
@@ -190,6 +189,19 @@ class Checkpoints:
         if crc32c.crc32c(content) != crc:
             raise CheckpointError(f"checkpoint {name} is damaged: the checksum of {file} does not match")
         return content
+
+
+def seal(manifest: Manifest) -> bytes:
+    """Return the manifest's bytes with their own CRC-32C beside them."""
+    body = msgspec.msgpack.encode(manifest)
+    return msgspec.msgpack.encode((crc32c.crc32c(body), body))
+
+
+def _unseal(content: bytes) -> Manifest:
+    crc, body = msgspec.msgpack.decode(content, type=tuple[int, bytes])
+    if crc32c.crc32c(body) != crc:
+        raise msgspec.DecodeError("its checksum does not match")
+    return msgspec.msgpack.decode(body, type=Manifest)
 
 
 def _contents(

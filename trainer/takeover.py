@@ -64,6 +64,7 @@ def take_over(
     if other is not None and (obeyed := other.first_start()) is not None:
         identity.check_obeyed(obeyed, generation, hashes)
     threads = models.make_deterministic(config.threads or (first.threads if first else 0))
+    torch.manual_seed(config.seed)  # whatever the process did before; a checkpoint brings its own state
     model = models.build(config, tokenizer.vocab_size)
     optimizer = models.optimizer(model, config)
     checkpoints = Checkpoints(settings.data_dir.absolute() / "checkpoints" / run)

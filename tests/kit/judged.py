@@ -27,9 +27,42 @@ from streams.records import (
 from streams.settings import Settings
 from streams.tokens import TokenCounter, load_tokenizer
 
-SUBJECTS = "river engine garden treaty planet market bridge forest theorem orchestra harbour vaccine".split()
-VERBS = "carries shapes explains limits supports divides follows replaces measures protects".split()
-OBJECTS = "the valley, a city, old trade, its people, the climate, many species, public law, young players".split(", ")
+SUBJECTS = [
+    "river",
+    "engine",
+    "garden",
+    "treaty",
+    "planet",
+    "market",
+    "bridge",
+    "forest",
+    "theorem",
+    "orchestra",
+    "harbour",
+    "vaccine",
+]
+VERBS = [
+    "carries",
+    "shapes",
+    "explains",
+    "limits",
+    "supports",
+    "divides",
+    "follows",
+    "replaces",
+    "measures",
+    "protects",
+]
+OBJECTS = [
+    "the valley",
+    "a city",
+    "old trade",
+    "its people",
+    "the climate",
+    "many species",
+    "public law",
+    "young players",
+]
 
 
 def sentence(rnd: random.Random) -> str:
@@ -74,7 +107,9 @@ def judged(
         )
         for i in range(pairs)
     ]
-    verdicts = [Verdict(template_id=p.template_id, score=scores[i] if scores else 5) for i, p in enumerate(made)]
+    verdicts = [
+        Verdict(template_id=p.template_id, score=scores[i] if scores else 5) for i, p in enumerate(made)
+    ]
     matched = MatchedSegment(segment=segment, bank="test", encoder="test")
     return JudgedSegment(
         instantiated=InstantiatedSegment(matched=matched, engine="test", model="", pairs=made),
@@ -106,7 +141,11 @@ class JudgedWriter:
         header = RawHeader(Kind.DOCUMENT, self.generation.epoch, NO_ORIGIN, 0)
         document = RawDocument(id="", url="", source="", content_type="", payload=b"")
         self.producer.send(
-            "raw", key=Origin(1, 0).pack(), value=encode(document), partition=lane, headers=[(HEADER, header.pack())]
+            "raw",
+            key=Origin(1, 0).pack(),
+            value=encode(document),
+            partition=lane,
+            headers=[(HEADER, header.pack())],
         )
 
     def put(

@@ -79,7 +79,7 @@ def _child(settings: Settings, out: Path, arguments: dict[str, Any]) -> None:
     except FinestreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the test shall see it
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(99)

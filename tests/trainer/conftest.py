@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
+import torch
 from kit.judged import JudgedWriter
 from kit.trainers import small
+
 from streams import generations
 from streams.settings import Settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Small models are faster on one thread, above all where other tests share the cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from kit.judged import judged
+
 from streams.records import Pair
 from trainer.budget import draw_order, spend
 from trainer.select import held_out, select
@@ -39,7 +39,9 @@ def test_the_carry_is_all_that_a_restart_needs(segments, at):
         assert run(carry, segments[at:]) == whole[at:]
 
 
-@given(st.integers(), st.binary(min_size=16, max_size=16), st.lists(st.text(max_size=8), unique=True, max_size=6))
+@given(
+    st.integers(), st.binary(min_size=16, max_size=16), st.lists(st.text(max_size=8), unique=True, max_size=6)
+)
 def test_the_order_is_a_permutation_that_does_not_depend_on_the_listing(seed, content, ids):
     order = draw_order(seed, content, ids)
     assert sorted(order) == list(range(len(ids)))

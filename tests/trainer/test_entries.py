@@ -38,7 +38,9 @@ START = Start(
     versions={"torch": "2"},
     parent="other@100",
 )
-CHECKPOINT = Checkpoint(run="main", attempt=2, step=7, directory="step-000000007-0002", next_offset=9, bytes=10)
+CHECKPOINT = Checkpoint(
+    run="main", attempt=2, step=7, directory="step-000000007-0002", next_offset=9, bytes=10
+)
 
 
 @pytest.mark.parametrize("entry", [START, STEP, CHECKPOINT])

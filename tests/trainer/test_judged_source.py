@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
-
 from kit.judged import fill, judged
+
 from streams import clients, generations
 from streams.errors import LaneGap, LaneRecreated, LaneTrimmed
 from streams.pipeline import topic
@@ -167,5 +167,3 @@ def test_a_lane_far_ahead_is_paused_and_the_others_go_on(stream, until):
 
     until(rest, what="lane 0 is read to its end")
     source.close()
-
-

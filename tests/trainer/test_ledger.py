@@ -15,15 +15,15 @@ from trainer.ledger import LedgerReader, LedgerWriter
 
 def step(n, attempt=1, final=False):
     return Step(
-        run="main", attempt=attempt, step=n, settings_hash="", generation="1", epoch=1, closed=[], draws=[], pairs=[],
-        targets=1, batch_hash=bytes(16), tokens=n, pairs_total=n, final=final,
+        run="main", attempt=attempt, step=n, settings_hash="", generation="1", epoch=1, closed=[], draws=[],
+        pairs=[], targets=1, batch_hash=bytes(16), tokens=n, pairs_total=n, final=final,
     )  # fmt: skip
 
 
 def start(attempt=1, at=0):
     return Start(
-        run="main", attempt=attempt, step=at, generation="1", epoch=1, lanes=1, settings_hash="", data_hash="",
-        settings={}, threads=1, versions={},
+        run="main", attempt=attempt, step=at, generation="1", epoch=1, lanes=1, settings_hash="",
+        data_hash="", settings={}, threads=1, versions={},
     )  # fmt: skip
 
 
@@ -127,8 +127,9 @@ def test_what_a_killed_writer_had_not_committed_is_never_read(config, tmp_path):
     (tmp_path / "tests_step.py").write_text(
         "from trainer.entries import Step\n"
         "def step(n):\n"
-        "    return Step(run='main', attempt=1, step=n, settings_hash='', generation='1', epoch=1, closed=[],\n"
-        "                draws=[], pairs=[], targets=1, batch_hash=bytes(16), tokens=n, pairs_total=n)\n"
+        "    return Step(run='main', attempt=1, step=n, settings_hash='', generation='1', epoch=1,\n"
+        "                closed=[], draws=[], pairs=[], targets=1, batch_hash=bytes(16), tokens=n,\n"
+        "                pairs_total=n)\n"
     )
     environment = {
         **os.environ,

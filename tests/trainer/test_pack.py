@@ -1,4 +1,4 @@
-"""Concat-then-split: every token trained once, spans that say where, and a remainder that is the whole state."""
+"""Concat-then-split: every token trained once, spans that say where, a remainder that is the whole state."""
 
 import numpy as np
 import pytest

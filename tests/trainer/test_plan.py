@@ -1,4 +1,4 @@
-"""The plan over lanes that fill at random moments: live, restarted anywhere, and obeyed give the same batches.
+"""The plan over lanes that fill at random moments: live, restarted and obeyed give the same batches.
 
 The lanes are lists here and not Kafka's: what is tested is a function of records, cursors and entries. The
 same over a real broker, with kills, is in test_train_kills.py.
@@ -10,8 +10,8 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from kit.judged import judged
+
 from streams.errors import LedgerMismatch
 from streams.positions import START, Position
 from streams.records import encode as encode_record
@@ -173,7 +173,9 @@ def test_killed_anywhere_and_resumed_from_any_checkpoint(seed, block, data):
             checkpoints.append(batch.state)
         if not last:
             # The process dies; the checkpoint it left may be that of any step it took.
-            state = decode(encode(checkpoints[data.draw(st.integers(0, len(checkpoints) - 1))]), PipelineState)
+            state = decode(
+                encode(checkpoints[data.draw(st.integers(0, len(checkpoints) - 1))]), PipelineState
+            )
     assert sorted(trained) == list(range(1, len(trained) + 1))
     copy = Ledger()
     again = process(log, copy, beginning(log), 99, block, other=lambda step: ledger.steps(0, step))
@@ -244,7 +246,8 @@ def test_obeying_over_other_records_is_refused():
     other = Log(2)
     for lane, records in log.lanes.items():
         other.lanes[lane] = [
-            r._replace(value=encode_record(judged(777, 3, tokenizer=TOKENIZER))) if r.value else r for r in records
+            r._replace(value=encode_record(judged(777, 3, tokenizer=TOKENIZER))) if r.value else r
+            for r in records
         ]
     with pytest.raises(LedgerMismatch):
         process(other, Ledger(), beginning(other), 1, other=lambda step: ledger.steps(0, step))
