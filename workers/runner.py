@@ -184,7 +184,7 @@ class Runner:
         bound.start()
         self._window.begin_nothing_more()
         deadline = time.monotonic() + drain_seconds
-        while (self._window.calling or self._to_send()) and time.monotonic() < deadline:
+        while (self._window.calling or self._to_send()) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await self._close_lanes()
         await self._commit()

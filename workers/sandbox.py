@@ -93,7 +93,7 @@ class Sandbox:
         if not ready:
             self.close()
             raise SandboxError(
-                f"the child process that should look at {self._stage_class.name}'s records one by one could not "
+                f"the child process that should try {self._stage_class.name}'s records one by one could not "
                 "open the stage; that is a second copy of it, so this machine may lack the memory"
             )
         self._connection = ours

@@ -66,10 +66,11 @@ def test_a_record_that_fails_is_buried_alone(pipeline, workers):
     raw.write(7, b"after")
     raw.flush()
     alien.get(10)
-    lanes_ends = raw_ends(settings)
+    lanes_ends = raw_ends(settings) | {9: 1, 10: 1}
     # Two lanes that are not whole: each stops where that shows, and no other lane hears of it.
     raw.write(9, b"whole")
-    raw.write(9, b"hole", previous=Origin(1, 10**6))
+    raw.previous[9] = Origin(1, 10**6)
+    raw.write(9, b"behind a hole")
     raw.write(9, b"never read")
     raw.write(10, b"whole")
     raw.write_bytes(10, b"of another pipeline", epoch=1)
@@ -112,7 +113,7 @@ def test_a_record_that_fails_is_buried_alone(pipeline, workers):
     assert "LaneRecreated" in worker.said()
 
     metrics = worker.metrics()
-    assert metrics["finestream_records_in_total"] == sum(lanes_ends.values()) + 2
+    assert metrics["finestream_records_in_total"] == sum(lanes_ends.values())
     assert metrics["finestream_records_out_total"] == sum(map(len, lanes.values())) + 2
     assert metrics["finestream_records_dropped_total scripted"] == len(FAILS)
     assert metrics["finestream_records_dropped_total repeated"] == 1
@@ -135,7 +136,7 @@ def test_a_record_that_fails_is_buried_alone(pipeline, workers):
     }
 
 
-def test_what_kills_the_worker_is_found_and_buried(pipeline, workers):
+def test_what_kills_the_worker_is_found_and_buried(pipeline, workers, until):
     """Never returning, os._exit, a crash in native code: a few deaths, then the record alone is blamed."""
     runner = {**FAST, "deaths_before_isolation": 2}
     settings, generation = pipeline(4, runner=runner, chunk={"deadline_seconds": 2, "batch_records": 4})
@@ -177,7 +178,7 @@ def test_what_kills_the_worker_is_found_and_buried(pipeline, workers):
     assert metrics["finestream_lanes_isolated"] == 0, "the gauge says so too"
     children = psutil.Process(worker.pid).children()
     assert worker.stop() == 0
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: not [child for child in children if lives(child)], 10, "its children are gone")
 
 
 def test_a_sandbox_ends_with_its_worker(pipeline, workers, until):
@@ -192,8 +193,12 @@ def test_a_sandbox_ends_with_its_worker(pipeline, workers, until):
     assert child.ppid() == worker.pid
     assert worker.metrics()["finestream_lanes_isolated"] == 1
     worker.send(signal.SIGKILL)
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 20, "the child is gone")
+    until(lambda: not lives(child), 20, "the child is gone")
 
 
 def hangs(worker):
     return worker.said().partition("hanging in ")[2].split()
+
+
+def lives(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
