@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tokenizers import Tokenizer
 
@@ -34,10 +34,11 @@ _NAMES: Final = {
     "eos": ("<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>", "<|im_end|>"),
     "pad": ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>"),
 }
-_ENDS_LINES: Final = frozenset("\r\n")
-_RUN_OF_SPACES: Final = re.compile(r"  +(?=\S)")
 _CACHED_WORDS: Final = 1 << 17
-_CACHED_CHARACTERS: Final = 32
+_CACHED_CHARACTERS: Final = 40
+_PARAGRAPH, _RUN, _LINE, _PLAIN = "\1", "\2", "\3", "\4"
+_ENDS_LINES: Final = frozenset("\r\n")
+_SPACES: Final = re.compile(r"  +(?=\S)")
 _NOT_A_BOUNDARY: Final = -(1 << 60)
 
 
@@ -71,8 +72,12 @@ class TokenCounter:
     def count(self, text: str) -> int:
         """Return `len(encode(text))`, exactly."""
         if self._words is not None and (words := self._words.split(text)):
-            total = sum(map(self._words.__getitem__, words))
-            return total if total >= 0 else sum(self._words.merge(words)[1])
+            counts = self._words.counts(words)
+            total = sum(counts)
+            if total < 0:
+                self._words.settle(words, counts)
+                total = sum(counts)
+            return total
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def encode(self, text: str) -> list[int]:
@@ -99,11 +104,14 @@ class TokenCounter:
         `unit_tokens`, else of a token.
         """
         if self._words is not None and (words := self._words.split(text)):
-            counts = list(map(self._words.__getitem__, words))
-            if min(counts) < 0:
-                words, counts = self._words.merge(words, counts)
+            counts = self._words.counts(words)
+            characters = [len(word) + 1 if word >= _PLAIN else len(_stretch(word)) for word in words]
+            for first, last in self._words.settle(words, counts) if min(counts) < 0 else ():
+                characters[last] = sum(characters[first : last + 1])
+                characters[first:last] = [0] * (last - first)
+                counts[first], counts[last] = 0, counts[first]
             if max(counts) <= unit_tokens:
-                return list(accumulate(map(len, words))), list(accumulate(counts))
+                return list(accumulate(characters)), list(accumulate(counts))
         ends = [last for _, last in self.offsets(text)]
         return ends, list(range(1, len(ends) + 1))
 
@@ -117,66 +125,92 @@ class TokenCounter:
         return next((number for number in found if number is not None), None)
 
 
-class _Words(dict[str, int]):
+class _Words:
     """Token counts of words, so that a text is counted by lookups.
 
     Under Llama 3's rule a piece never reaches across the last space before a non-space, nor across the last
     newline of a run, and the spaces of a run but the last are a piece: so a text's count is the sum over the
-    stretches between. A stretch that begins where this does not hold (inside other white space) counts as
-    `_NOT_A_BOUNDARY` and is merged into the one before.
+    stretches between. A word stands for the stretch of itself and the space before it; a word that begins a
+    line bears `_LINE`, spaces of a run are `_RUN`. A stretch that begins where the rule does not hold (inside
+    other white space) counts as `_NOT_A_BOUNDARY` and is merged into the one before.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__({"": 0})
         self._tokenizer = tokenizer
-
-    def __missing__(self, word: str) -> int:
-        if word[0] == " ":
-            inside_a_run = not word[1:2].strip()
-        else:  # behind a newline, or the start
-            content = word.lstrip()
-            inside_a_run = not content or not _ENDS_LINES.isdisjoint(word[: len(word) - len(content)])
-        tokens = _NOT_A_BOUNDARY if inside_a_run else self._encoded(word)
-        if len(word) <= _CACHED_CHARACTERS:
-            if len(self) >= _CACHED_WORDS:
-                self.clear()
-                self[""] = 0
-            self[word] = tokens
-        return tokens
-
-    def _encoded(self, word: str) -> int:
-        text = word.replace("\2", " ")
-        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+        self.cache: dict[str, int] = {}
 
     def split(self, text: str) -> list[str]:
-        """Return the stretches that make up the text, nothing where they cannot be told."""
-        if "\0" in text or "\1" in text or "\2" in text:
+        """Return the words that make up the text, nothing where they cannot be told."""
+        if _LINE in text or _RUN in text or _PARAGRAPH in text:
             return []
         if "  " in text:
-            text = _RUN_OF_SPACES.sub(_mark_run, text)
-        marked = text.replace("\n\n", "\1").replace("\n", "\n\0").replace("\1", "\n\n\0").replace(" ", "\0 ")
-        return marked.split("\0")
+            text = _SPACES.sub(_mark_run, text)
+        if "\n" in text:
+            text = text.replace("\n\n", _PARAGRAPH).replace("\n", "\n " + _LINE)
+            text = text.replace(_PARAGRAPH, "\n\n " + _LINE)
+        return (_LINE + text).split(" ")
 
-    def merge(self, words: list[str], counts: list[int] | None = None) -> tuple[list[str], list[int]]:
-        """Return stretches that all begin at boundaries, and their counts."""
-        groups: list[list[str]] = []
-        for word, count in zip(words, counts or map(self.__getitem__, words), strict=True):
-            if groups and (count < 0 or not word):
-                groups[-1].append(word)
-            else:
-                groups.append([word])
-        merged = ["".join(group) for group in groups]
-        counts = [self[word] for word in merged]
-        if counts[0] < 0:  # where the text begins there is a boundary whatever stands there
-            counts[0] = self._encoded(merged[0])
-        return merged, counts
+    def counts(self, words: list[str]) -> list[int]:
+        """Return the number of tokens of each word's stretch."""
+        known = list(map(self.cache.get, words))
+        unknown = -1
+        try:
+            while True:
+                unknown = known.index(None, unknown + 1)
+                known[unknown] = self._count(words[unknown])
+        except ValueError:
+            return cast("list[int]", known)
+
+    def settle(self, words: list[str], counts: list[int]) -> list[tuple[int, int]]:
+        """Count what begins at no boundary with what stands before it.
+
+        The count of such a run of stretches, in place, goes to its first, the others have 0; returned are the
+        (first, last) of each run.
+        """
+        wrong = [index for index, count in enumerate(counts) if count < 0]
+        runs: list[tuple[int, int]] = []
+        for index in wrong:
+            behind = index - 2 if index and words[index - 1] == _LINE else index - 1
+            if runs and runs[-1][1] >= behind:
+                runs[-1] = (runs[-1][0], index)
+            else:  # where the text begins there is a boundary whatever stands there
+                runs.append((max(behind, 0), index))
+        for first, last in runs:
+            counts[first : last + 1] = [0] * (last + 1 - first)
+            counts[first] = self._encoded("".join(map(_stretch, words[first : last + 1])))
+        return runs
+
+    def _count(self, word: str) -> int:
+        if word == _LINE:
+            return 0
+        if word[:1] == _LINE:
+            content = word[1:].lstrip()
+            boundary = content and _ENDS_LINES.isdisjoint(word[1 : len(word) - len(content)])
+        else:
+            boundary = word and not word[0].isspace()
+        tokens = self._encoded(_stretch(word)) if boundary else _NOT_A_BOUNDARY
+        if len(word) <= _CACHED_CHARACTERS:
+            if len(self.cache) >= _CACHED_WORDS:
+                self.cache.clear()
+            self.cache[word] = tokens
+        return tokens
+
+    def _encoded(self, stretch: str) -> int:
+        return len(self._tokenizer.encode_batch_fast([stretch], add_special_tokens=False)[0])
+
+
+def _stretch(word: str) -> str:
+    """Return the part of the text that a word stands for."""
+    if word[:1] == _LINE:
+        return word[1:]
+    return " " * len(word) if word[:1] == _RUN else " " + word
 
 
 def _mark_run(run: re.Match[str]) -> str:
     before = run.string[run.start() - 1 : run.start()]
     if before.isspace() and before != "\n":
         return run[0]  # part of a run of other white space: no boundary, and `_Words` merges it
-    return "\0" + "\2" * (len(run[0]) - 1) + " "
+    return " " + _RUN * (len(run[0]) - 1) + " "
 
 
 def load_tokenizer(name: str = DEFAULT) -> TokenCounter:

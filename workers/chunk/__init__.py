@@ -1,0 +1,1 @@
+"""chunk: a crawled payload becomes clean text in one language, cut into segments that fit an engine."""

@@ -1,0 +1,127 @@
+"""Guard before the HTML parser: refuse markup on which parsing or extraction would take minutes or gigabytes.
+
+Parser and extractor are fast C and Rust, but their time grows with tags x depth (260 kB of nested `<div>`
+take 67 s), with the square of a tag's attributes, and `<font>` left open is rebuilt in each later paragraph
+(33 kB make 4 million nodes, 1.5 GB). A limit of nesting alone, as browsers have, can only be set inside the
+parser; running it in a child process under a time limit would make what a page becomes depend on the
+machine's load. So one linear pass over the tags computes that cost, the same everywhere. Only pages that
+could be expensive at all are looked at: most pass by counting `<`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from workers.chunk.reasons import Reason, Unusable
+
+HARMLESS_TAGS: Final = 1500
+"""So few can do no harm however they are nested: 2 s, 220 MB at worst."""
+HARMLESS_CHARACTERS: Final = 128 * 1024
+"""In so many no tag can hold enough attributes: 1 s at worst."""
+MANY_TAGS: Final = 4000
+MANY_UNCLOSED: Final = 400
+MAX_STEPS: Final = 20_000_000
+"""Sum over all tags of the depth at which they stand; about 2 s (real pages: under 1 million)."""
+MAX_REBUILT: Final = 500_000
+"""Sum over all tags of the formatting elements still open; about 200 MB."""
+MAX_ATTRIBUTES: Final = 5_000
+"""In one tag; 0.1 s."""
+
+_ATTRIBUTES: Final = (
+    r"""(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|(?!["'])[^\s>]*+))?+)*+"""
+)
+_ATTRIBUTE: Final = re.compile(r"""[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]*+))?+""")
+_TAG: Final = re.compile(
+    r"<!--(?:-?>|.*?(?:--!?>|\Z))"
+    rf"|<(?P<raw>script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\s/>]){_ATTRIBUTES}>?"
+    r"(?:[^<]++|<(?!/(?P=raw)))*+"
+    rf"|<(?P<close>/?)(?P<name>[a-z][^\s/>]*+)(?P<attributes>{_ATTRIBUTES})"
+    r"|<[!?/][^>]*+",
+    re.IGNORECASE | re.DOTALL,
+)
+"""As the HTML standard's tokenizer sees them: what stands in comments, scripts and quotes is no tag."""
+
+_NEVER_OPEN: Final = frozenset(
+    # void elements, and those whose end tag may be left out because the next one of their kind ends them
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "source",
+        "track",
+        "wbr",
+        "param",
+        "keygen",
+        "basefont",
+        "frame",
+        "p",
+        "li",
+        "dt",
+        "dd",
+        "option",
+        "optgroup",
+        "td",
+        "th",
+        "tr",
+        "thead",
+        "tbody",
+        "tfoot",
+        "colgroup",
+        "rp",
+        "rt",
+        "html",
+        "head",
+        "body",
+    ]
+)
+_FORMATTING: Final = frozenset(
+    ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"]
+)
+
+
+def check(html: str) -> int:
+    """Return how many tags there are at most; raise `Unusable` where they would cost out of proportion."""
+    tags = html.count("<")
+    if len(html) <= HARMLESS_CHARACTERS and (
+        tags <= HARMLESS_TAGS or (tags <= MANY_TAGS and tags - 2 * html.count("</") <= MANY_UNCLOSED)
+    ):
+        return tags
+    depth = formatting = steps = rebuilt = 0
+    still_open: dict[str, int] = {}
+    for tag in _TAG.finditer(html):
+        name = tag["name"]
+        if name is None:
+            continue
+        steps += depth
+        rebuilt += formatting
+        if steps > MAX_STEPS:
+            raise Unusable(Reason.TOO_COMPLEX, f"tags nested {depth} deep")
+        if rebuilt > MAX_REBUILT:
+            raise Unusable(Reason.TOO_COMPLEX, f"{formatting} formatting elements left open")
+        if (
+            len(tag["attributes"]) > MAX_ATTRIBUTES
+            and len(_ATTRIBUTE.findall(tag["attributes"])) > MAX_ATTRIBUTES
+        ):
+            raise Unusable(Reason.TOO_COMPLEX, f"more than {MAX_ATTRIBUTES} attributes in one tag")
+        name = name.lower()
+        if name in _NEVER_OPEN:
+            continue
+        opened = still_open.get(name, 0)
+        if tag["close"]:
+            if opened:
+                still_open[name] = opened - 1
+                depth -= 1
+                formatting -= name in _FORMATTING
+        else:
+            still_open[name] = opened + 1
+            depth += 1
+            formatting += name in _FORMATTING
+    return tags
