@@ -1,11 +1,8 @@
-"""Builds the sample documents that ship: `python dev/build_samples.py DATA_FOLDER`.
+"""Build the sample documents that ship: `python dev/build_samples.py DATA_FOLDER`. Same input, same bytes.
 
-DATA_FOLDER holds `docs/medquad-nih.tar.gz`, `docs/digitalgov.tar.gz` and `docs/xquad/xquad.{en,es}.json` as their
-repositories publish them (NOTICE names repository, commit and licence). Same input, same bytes. Only texts are
-taken: the questions of MedQuAD and XQuAD are an evaluation set and stay out.
-
-Short pages with one clear subject are chosen, since they suit a small model; and a few that must *not* become
-segments (a copy, another language, too short, no text), so that the demo shows why documents end.
+Chosen are short pages with one clear subject, named by their title and early in their text: they suit a small
+model and an engine that only copies. Beside them stand a few that must *not* become segments, one for each
+reason to drop, so that the demo shows why documents end. The gold set's documents and all questions stay out.
 """
 
 from __future__ import annotations
@@ -17,155 +14,167 @@ import io
 import json
 import re
 import sys
-import tarfile
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+import corpora
+from corpora import Page
+from resiliparse.extract.html2text import extract_plain_text
 
 from streams.tokens import load_tokenizer
 
 OUT = Path(__file__).parents[1] / "streams" / "data" / "samples"
 FETCHED = "2026-11-20T00:00:00Z"
-LEAST_TOKENS, MOST_TOKENS = 90, 420
-TAKE = {"medquad": 330, "digitalgov": 60, "xquad": 120}
+TOKENS = range(90, 421)
+TAKE = {"4": 260, "6": 80, "2": 120, "digitalgov": 50, "xquad": 80}
+"""How many of each source: MedlinePlus, NINDS, GARD (folders of MedQuAD), digital.gov, Wikipedia."""
+LICENCES = {
+    "medquad": "CC BY 4.0, MedQuAD",
+    "digitalgov": "public domain, digital.gov",
+    "xquad": "CC BY-SA 4.0, XQuAD",
+}
+WHIRLWIND = "crawl/warc/whirlwind-python/whirlwind.warc.gz"
+EVENT = re.compile(
+    r"\b(register|webinar|join us|sign up|rsvp|this (event|session)|speakers?)\b", re.IGNORECASE
+)
+
+counter = load_tokenizer()
 
 
-class Page(NamedTuple):
-    """One document before it is written."""
-
-    url: str
-    title: str
-    paragraphs: list[str]
-    licence: str
-
-    @property
-    def text(self) -> str:
-        return "\n\n".join(self.paragraphs)
+def text_of(page: Page) -> str:
+    """Return a page's text as plain characters."""
+    text: str = extract_plain_text(page.body, preserve_formatting=True)
+    return text
 
 
-def order(page: Page) -> bytes:
-    """A fixed shuffle: which pages are taken must not depend on file names."""
-    return hashlib.blake2b(page.url.encode(), digest_size=8).digest()
+def explainers(data: Path, gold: set[str]) -> Iterator[Page]:
+    """Yield digital.gov's articles that explain something, which announcements of meetings do not."""
+    for page in corpora.digitalgov(data):
+        if page.path not in gold and not page.path.startswith(("content/events/", "content/communities/")):
+            yield page._replace(title=html.unescape(page.title))
 
 
-def medquad(archive: Path) -> Iterator[Page]:
-    """NIH pages: title and answers, without their questions."""
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if not member.name.endswith(".xml"):
-                continue
-            file = tar.extractfile(member)
-            assert file is not None
-            root = ET.fromstring(file.read())
-            title = (root.findtext("Focus") or "").strip()
-            answers = [re.sub(r"[ \t\n]+", " ", a.text or "").strip() for a in root.iter("Answer")]
-            paragraphs = [a for a in answers if a]
-            if title and paragraphs:
-                yield Page(root.get("url") or member.name, title, paragraphs, "CC BY 4.0, MedQuAD")
+def by_paragraph(pages: Iterable[Page]) -> Iterator[Page]:
+    """Part articles into pages of a paragraph: XQuAD holds loose paragraphs, not articles' beginnings."""
+    for page in pages:
+        for index, body in enumerate(page.body.split("\n")):
+            yield page._replace(body=body, url=f"{page.url}#{index}")
 
 
-def digitalgov(archive: Path) -> Iterator[Page]:
-    """US government articles: front matter gives the title, Markdown the text."""
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if not member.name.endswith(".md") or "/_" in member.name:
-                continue
-            file = tar.extractfile(member)
-            assert file is not None
-            text = file.read().decode("utf-8", "replace")
-            if not text.startswith("---") or text.count("\n---") < 1:
-                continue
-            front, _, body = text[3:].partition("\n---")
-            title = re.search(r'^title: *["\']?(.+?)["\']?$', front, re.M)
-            body = re.sub(r"\{\{.*?\}\}", "", body, flags=re.S)
-            body = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", body)
-            body = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", body)
-            body = re.sub(r"[*_#>`]+", "", body)
-            paragraphs = [re.sub(r"\s+", " ", p).strip() for p in body.split("\n\n")]
-            paragraphs = [p for p in paragraphs if len(p) > 40]
-            if title and paragraphs:
-                yield Page(f"https://digital.gov/{member.name}", title[1].strip(), paragraphs, "public domain, digital.gov")
+def about_its_title(page: Page, text: str) -> bool:
+    """Whether the page says early on what its title names."""
+    name = re.sub(r"\s*\(.*?\)", "", page.title).casefold()
+    return len(name.split()) <= 6 and "?" not in name and name in text[:250].casefold()
 
 
-def xquad(path: Path) -> Iterator[Page]:
-    """Wikipedia paragraphs, without their questions."""
-    for article in json.loads(path.read_text())["data"]:
-        title = article["title"].replace("_", " ")
-        for i, paragraph in enumerate(article["paragraphs"]):
-            url = f"https://{path.stem[-2:]}.wikipedia.org/wiki/{article['title']}#{i}"
-            yield Page(url, title, [paragraph["context"].strip()], "CC BY-SA 4.0, XQuAD")
+def suitable(page: Page) -> bool:
+    """Whether a page is short, whole, and about one thing."""
+    text = text_of(page)
+    if counter.count(text) not in TOKENS or "Human Phenotype Ontology" in text:  # tables run together
+        return False
+    if page.corpus == "digitalgov":
+        return len(page.title.split()) <= 9 and not EVENT.search(text) and "Code snippet" not in text
+    return about_its_title(page, text)
 
 
-def chosen(pages: Iterator[Page], n: int) -> list[Page]:
-    """Take n pages of a handy length in a fixed shuffle."""
-    tokenizer = load_tokenizer("finestream-bpe")
-    fitting = [p for p in sorted(pages, key=order) if LEAST_TOKENS <= tokenizer.count(p.text) <= MOST_TOKENS]
-    seen: set[str] = set()
-    unique = [p for p in fitting if not (p.url in seen or seen.add(p.url))]  # type: ignore[func-returns-value]
-    return unique[:n]
+def chosen(pages: Iterable[Page], count: int) -> list[Page]:
+    """Take `count` suitable pages in a fixed shuffle, so that file names decide nothing."""
+    shuffled = sorted(pages, key=lambda page: hashlib.blake2b(page.url.encode(), digest_size=8).digest())
+    unique = {text_of(page): page for page in shuffled if suitable(page)}
+    return sorted(list(unique.values())[:count], key=lambda page: page.url)
 
 
-def as_html(page: Page) -> bytes:
-    """A plain page around the text, as a site would serve it."""
-    body = "\n".join(f"<p>{html.escape(p)}</p>" for p in page.paragraphs)
-    title = html.escape(page.title)
+def as_html(page: Page) -> str:
+    """Return a plain page around the text, as a site would serve it."""
+    title = html.escape(page.title, quote=False)
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n<body>'
-        f'<nav><a href="/">Home</a> <a href="/topics">Topics</a></nav>\n<main><h1>{title}</h1>\n{body}\n</main>\n'
+        f'<!DOCTYPE html>\n<html lang="{page.language}">'
+        f'<head><meta charset="utf-8"><title>{title}</title></head>\n'
+        '<body><header><nav><a href="/">Home</a> <a href="/topics">Topics</a></nav></header>\n'
+        f"<main><article><h1>{title}</h1>\n{page.body}\n</article></main>\n"
         "<footer>Contact us</footer></body></html>\n"
-    ).encode()
+    )
 
 
-def warc_record(page: Page, n: int, body: bytes, content_type: str = "text/html; charset=utf-8") -> bytes:
-    """One response record, a gzip member of its own as the format asks."""
-    http = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-    identity = hashlib.blake2b(f"{n} {page.url}".encode(), digest_size=16).hexdigest()
-    uuid = "-".join((identity[:8], identity[8:12], identity[12:16], identity[16:20], identity[20:]))
+def record(
+    url: str, body: bytes, content_type: str = "text/html; charset=utf-8", status: str = "200 OK"
+) -> bytes:
+    """Return one response record, a gzip member of its own as the format asks."""
+    http = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    digest = hashlib.blake2b(url.encode() + http, digest_size=16).hexdigest()
+    uuid = "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:]))
     head = (
-        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:uuid:{uuid}>\r\nWARC-Target-URI: {page.url}\r\n"
-        f"WARC-Date: {FETCHED}\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: {len(http)}\r\n\r\n"
-    ).encode()
-    return gzip.compress(head + http + b"\r\n\r\n", mtime=0)
+        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:uuid:{uuid}>\r\nWARC-Target-URI: {url}\r\n"
+        f"WARC-Date: {FETCHED}\r\nContent-Type: application/http; msgtype=response\r\n"
+        f"Content-Length: {len(http)}\r\n\r\n"
+    )
+    return gzip.compress(head.encode() + http + b"\r\n\r\n", mtime=0)
 
 
-def write_warc(name: str, records: list[bytes]) -> None:
-    (OUT / name).write_bytes(b"".join(records))
+def unwanted(pages: list[Page], foreign: list[Page]) -> list[bytes]:
+    """Return what must not become a segment, and one page in an old encoding that must."""
+    first, second = (as_html(page).encode() for page in pages[:2])
+    old = next(page for page in pages if re.search("[\xa0-\xff]", page.body) and page.body.isascii() is False)
+    latin = as_html(old).replace('<meta charset="utf-8">', "").encode("cp1252", "xmlcharrefreplace")
+    return [
+        record(pages[0].url, first),  # crawled twice: the same lane, so a duplicate
+        record(
+            pages[1].url + "?copy=1", second
+        ),  # the same text elsewhere: perhaps another lane, then missed
+        record(old.url + "?old=1", latin, "text/html; charset=ISO-8859-1"),
+        record(
+            "https://example.org/short",
+            as_html(Page("", "", "", "Short", "<p>Nothing to see here.</p>")).encode(),
+        ),
+        record("https://example.org/empty", b"<html><body></body></html>"),
+        record("https://example.org/moved", b"", status="301 Moved Permanently"),
+        record("https://example.org/dot.gif", b"GIF89a\x01\0\x01\0", "image/gif"),
+        record("https://example.org/report", b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "text/html"),
+        record("https://example.org/deep", b"<html><body>" + b"<div>" * 100_000 + b"deep", "text/html"),
+        record("https://example.org/noise", bytes(range(256)) * 8, "text/html"),
+        *(record(page.url, as_html(page).encode()) for page in foreign),
+    ]
 
 
-def write_jsonl(name: str, pages: list[Page]) -> None:
+def write(name: str, content: bytes) -> None:
+    """Write one sample file."""
+    (OUT / name).write_bytes(content)
+
+
+def jsonl(pages: Iterable[Page]) -> bytes:
+    """Return pages as gzipped JSON lines of plain text."""
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as file:
         for page in pages:
-            row = {"url": page.url, "title": page.title, "text": page.text, "metadata": {"licence": page.licence}}
+            licence = {"licence": LICENCES[page.corpus]}
+            row = {"url": page.url, "title": page.title, "text": text_of(page), "metadata": licence}
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    (OUT / name).write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def main() -> None:
-    data = Path(sys.argv[1]) / "docs"
+    """Choose, write, and say what was written."""
+    data = Path(sys.argv[1])
+    gold = corpora.held_out(data)
     OUT.mkdir(parents=True, exist_ok=True)
-    health = chosen(medquad(data / "medquad-nih.tar.gz"), TAKE["medquad"])
-    government = chosen(digitalgov(data / "digitalgov.tar.gz"), TAKE["digitalgov"])
-    encyclopedia = chosen(xquad(data / "xquad" / "xquad.en.json"), TAKE["xquad"])
-    spanish = chosen(xquad(data / "xquad" / "xquad.es.json"), 4)
-    records = [warc_record(p, i, as_html(p)) for i, p in enumerate(health + government)]
-    unwanted = [
-        warc_record(health[0]._replace(url=health[0].url + "?copy=1"), 1001, as_html(health[0])),
-        warc_record(health[1], 1002, as_html(health[1])),
-        warc_record(Page("https://example.org/short", "Short", ["Nothing to see here."], ""), 1003, as_html(
-            Page("", "Short", ["Nothing to see here."], ""))),
-        warc_record(Page("https://example.org/empty", "", [], ""), 1004, b"<html><body></body></html>"),
-        warc_record(Page("https://example.org/dot.gif", "", [], ""), 1005, b"GIF89a\x01\x00\x01\x00", "image/gif"),
-        *(warc_record(p, 1010 + i, as_html(p)) for i, p in enumerate(spanish)),
-    ]  # fmt: skip
-    write_warc("health-and-government.warc.gz", records)
-    write_warc("unwanted.warc.gz", unwanted)
-    write_jsonl("encyclopedia.jsonl.gz", encyclopedia)
-    tokenizer = load_tokenizer("finestream-bpe")
-    counts = sorted(tokenizer.count(p.text) for p in health + government + encyclopedia)
-    size = sum(f.stat().st_size for f in OUT.iterdir())
-    print(f"{len(counts)} documents, median {counts[len(counts) // 2]} tokens, {sum(counts)} in all, {size} bytes")
+    health = [page for page in corpora.medquad(data) if page.path not in gold]
+    pages = [
+        page for part in "462" for page in chosen((p for p in health if p.path.startswith(part)), TAKE[part])
+    ]
+    pages += chosen(explainers(data, gold), TAKE["digitalgov"])
+    articles = (page for page in corpora.xquad(data) if page.path not in gold)
+    encyclopedia = chosen(by_paragraph(articles), TAKE["xquad"])
+    foreign = list(by_paragraph(corpora.xquad(data, "es")))[:120:30]
+    write("health-and-government.warc.gz", b"".join(record(p.url, as_html(p).encode()) for p in pages))
+    write("encyclopedia.jsonl.gz", jsonl(encyclopedia))
+    write("unwanted.warc.gz", b"".join(unwanted(pages, foreign)))
+    write("whirlwind.warc.gz", (data / WHIRLWIND).read_bytes())
+    counts = sorted(counter.count(text_of(page)) for page in pages + encyclopedia)
+    size = sum(file.stat().st_size for file in OUT.iterdir())
+    print(f"{len(counts)} documents, {sum(counts)} tokens, median {counts[len(counts) // 2]}, {size} bytes")
 
 
 if __name__ == "__main__":

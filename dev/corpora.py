@@ -13,9 +13,8 @@ import re
 import tarfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from markdown_it import MarkdownIt
@@ -26,8 +25,7 @@ XQUAD = "docs/xquad/xquad.{language}.json"
 GOLD = "gold/documents.jsonl"
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """One document: `body` is an HTML fragment of paragraphs, headings and lists."""
 
     corpus: str
