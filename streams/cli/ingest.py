@@ -64,6 +64,7 @@ def ingest(
 def _run(
     settings: Settings, files: Sequence[str], dry_run: bool, stopping: Callable[[], bool]
 ) -> list[SourceReport]:
+    from streams.clients import check_reachable
     from streams.ingest.ingester import Ingester, preview
     from streams.ingest.progress import for_terminal
     from streams.ingest.source import identify
@@ -72,6 +73,7 @@ def _run(
     with for_terminal(total) as progress:
         if dry_run:
             return preview(settings, files, progress, stopping)
+        check_reachable(settings)
         metrics = _serve_metrics(settings)
         return Ingester(settings, metrics=metrics, progress=progress, stopping=stopping).run(files)
 

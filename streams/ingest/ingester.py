@@ -186,6 +186,8 @@ class Ingester:
                 tick = now + every
                 self._progress.at(file.tell(), report.documents)
                 self._count_skipped(report)
+                if file.tell() > source.identity.size:
+                    break  # somebody writes to it: it is not followed for ever
             if stopping():
                 stopped = True
                 break

@@ -177,6 +177,14 @@ def test_a_hole_before_raw_stops_the_lane():
     assert len(it.crossed) == 1
 
 
+def test_late_writes_of_a_source_that_was_given_up_are_no_hole():
+    """The new ingester read the tail (1, 0), found source 1 gone, and began source 2; then the zombie woke."""
+    it = lane(root=True)
+    log = [((1, 0), NO_ORIGIN), ((1, 5), (1, 0)), ((2, 0), (1, 0)), ((1, 7), (1, 5)), ((2, 3), (2, 0))]
+    slots = accept(it, *(raw(n, origin, previous) for n, (origin, previous) in enumerate(log)))
+    assert [slot.result for slot in slots] == [None, None, None, Drop("repeated"), None]
+
+
 def test_what_is_nobodys_in_raw_takes_its_offset_and_no_origin():
     it = lane(root=True)
     slots = accept(it, raw(0, (1, 0), NO_ORIGIN), Input(1, b"x", b"alien", []), raw(2, (1, 1), (1, 0)))
