@@ -26,7 +26,7 @@ from streams.tokens import load_tokenizer
 OUT = Path(__file__).parents[1] / "streams" / "data" / "samples"
 FETCHED = "2026-11-20T00:00:00Z"
 TOKENS = range(90, 421)
-TAKE = {"4": 260, "6": 80, "2": 120, "digitalgov": 50, "xquad": 80}
+TAKE = {"4": 520, "6": 60, "2": 280, "digitalgov": 50, "xquad": 40}
 """How many of each source: MedlinePlus, NINDS, GARD (folders of MedQuAD), digital.gov, Wikipedia."""
 LICENCES = {
     "medquad": "CC BY 4.0, MedQuAD",
