@@ -39,7 +39,11 @@ def texts(folder: Path) -> Iterator[tuple[str, str, str]]:
         for page in pages:
             if page.path not in gold:
                 html = f"<html><body><h1>{page.title}</h1>{page.body}</body></html>"
-                yield page.corpus, page.path, extract_plain_text(html, list_bullets=True, preserve_formatting=True)
+                yield (
+                    page.corpus,
+                    page.path,
+                    extract_plain_text(html, list_bullets=True, preserve_formatting=True),
+                )
 
 
 def passage(units: list[Unit], text: str, draw: random.Random) -> str:

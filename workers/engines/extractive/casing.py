@@ -27,11 +27,38 @@ def _table() -> frozenset[str]:
     return frozenset(gzip.decompress(data).decode("utf-8").split())
 
 
-_ADJECTIVE_ENDINGS: Final = re.compile(r"[a-z]{4,}(?:al|ic|ous|ive|ary|lar|oid|ate|ated|ized|genous|sion|tion|ity|ness|ance|ence)$")
-_NAMES: Final = frozenset(
-    ["catholic", "islamic", "baltic", "nordic", "arabic", "hispanic", "atlantic", "pacific", "olympic", "antarctic", "arctic", "celtic", "gaelic", "slavic", "germanic", "republic", "portugal", "senegal", "montreal", "judaic", "hebraic", "balinese"]
+_ADJECTIVE_ENDINGS: Final = re.compile(
+    r"[a-z]{4,}(?:al|ic|ous|ive|ary|lar|oid|ate|ated|ized|genous|sion|tion|ity|ness|ance|ence)$"
 )
-_TERM_HEADS: Final = re.compile(r"\b(?:syndrome|disease|disorder|deficiency|anemia|cancer|palsy|ataxia|dystrophy)s?\b", re.IGNORECASE)
+_NAMES: Final = frozenset(
+    [
+        "catholic",
+        "islamic",
+        "baltic",
+        "nordic",
+        "arabic",
+        "hispanic",
+        "atlantic",
+        "pacific",
+        "olympic",
+        "antarctic",
+        "arctic",
+        "celtic",
+        "gaelic",
+        "slavic",
+        "germanic",
+        "republic",
+        "portugal",
+        "senegal",
+        "montreal",
+        "judaic",
+        "hebraic",
+        "balinese",
+    ]
+)
+_TERM_HEADS: Final = re.compile(
+    r"\b(?:syndrome|disease|disorder|deficiency|anemia|cancer|palsy|ataxia|dystrophy)s?\b", re.IGNORECASE
+)
 
 
 def common_word(word: str) -> bool:
@@ -56,8 +83,10 @@ def running(title: str) -> str:
     that is not common is a name and stays as it stands.
     """
     words = re.findall(r"[A-Za-z][A-Za-z’']*", title)
-    if not _TERM_HEADS.search(title) and len(words) > 1 and not all(
-        common_word(word) for word in words if word[0].isupper() and len(word) > 3
+    if (
+        not _TERM_HEADS.search(title)
+        and len(words) > 1
+        and not all(common_word(word) for word in words if word[0].isupper() and len(word) > 3)
     ):
         return title
     return re.sub(r"[A-Za-z][A-Za-z’'-]*", lambda m: _word(m.group()), title)

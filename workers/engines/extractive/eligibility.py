@@ -57,7 +57,9 @@ _NOUN_QUERY: Final = re.compile(
     r"uses?|origins?|incubation period|life cycle|health benefits|location|population)\b",
     re.IGNORECASE,
 )
-_SIDE_EFFECTS: Final = re.compile(rf"^{SLOT} (?:symptoms|causes|treatment|side effects|meaning|definition)\b", re.IGNORECASE)
+_SIDE_EFFECTS: Final = re.compile(
+    rf"^{SLOT} (?:symptoms|causes|treatment|side effects|meaning|definition)\b", re.IGNORECASE
+)
 _REFUSED: Final = re.compile(
     r"\b(?:i|i'm|im|i've|i'd|i'll|me|my|mine|myself|we|we're|our|ours|us|your|yours|yourself|let's|lets)\b"
     r"|\b(?:write|draft|compose|create an?|design an?|generate|act as|pretend|imagine|role|rewrite|summari[sz]e|sum up|"
@@ -69,18 +71,35 @@ _REFUSED: Final = re.compile(
     r"spoilers?|this morning|tonight|tomorrow|yesterday|this week|this year|latest|these days|joke)\b",
     re.IGNORECASE,
 )
-_VERB_SLOT: Final = re.compile(rf"\b(?:to|that|if|whether|while|before|after|when|how to|say|says|believe) {SLOT}", re.IGNORECASE)
+_VERB_SLOT: Final = re.compile(
+    rf"\b(?:to|that|if|whether|while|before|after|when|how to|say|says|believe) {SLOT}", re.IGNORECASE
+)
 _TO_NOUN: Final = re.compile(
     rf"\b(?:linked|related|due|lead|leads|led|similar|exposed|exposure|allergic|compared|respond|addicted|next|close|"
     rf"belong|attached|sensitive|happens|happened|happen|in response|resistant|answer|solution|go|travel|trip|visit) to {SLOT}",
     re.IGNORECASE,
 )
 _EXTRAS: Final = (
-    (Extra.DATE, re.compile(r"\b(?:a|the|specific|exact)?\s*(?:date|year|day and month|month and year|deadline or date|century)\b", re.IGNORECASE)),
+    (
+        Extra.DATE,
+        re.compile(
+            r"\b(?:a|the|specific|exact)?\s*(?:date|year|day and month|month and year|deadline or date|century)\b",
+            re.IGNORECASE,
+        ),
+    ),
     (Extra.NUMBER, re.compile(r"^(?:a |the )?(?:number|percentage|amount|quantity|figure)\b", re.IGNORECASE)),
-    (Extra.NAME, re.compile(r"^(?:a |the )?(?:name of a |named? |full name of a )?(?:person|scientist|author|official|artist|inventor|founder)\b", re.IGNORECASE)),
+    (
+        Extra.NAME,
+        re.compile(
+            r"^(?:a |the )?(?:name of a |named? |full name of a )?(?:person|scientist|author|official|artist|inventor|founder)\b",
+            re.IGNORECASE,
+        ),
+    ),
 )
-_ACTION: Final = re.compile(r"^(?:do|does|doing|be|being|have|having|make|making|\w+ing)\b|\b(?:someth|somebody|scenario|situation|claim|belief|statement|question|quote)\w*", re.IGNORECASE)
+_ACTION: Final = re.compile(
+    r"^(?:do|does|doing|be|being|have|having|make|making|\w+ing)\b|\b(?:someth|somebody|scenario|situation|claim|belief|statement|question|quote)\w*",
+    re.IGNORECASE,
+)
 
 
 def _refuse(reason: str) -> Plan:
@@ -106,7 +125,9 @@ def plan(template: str) -> Plan:
         return _refuse("more than one sentence")
     if not (_QUESTION.search(outside) or _NOUN_QUERY.search(outside) or _SIDE_EFFECTS.search(outside)):
         return _refuse("no question")
-    if (_VERB_SLOT.search(outside) and not _TO_NOUN.search(outside)) or re.search(rf"{SLOT}\s*{SLOT}", outside):
+    if (_VERB_SLOT.search(outside) and not _TO_NOUN.search(outside)) or re.search(
+        rf"{SLOT}\s*{SLOT}", outside
+    ):
         return _refuse("a slot for more than a name")
     extra, kind = "", None
     if len(distinct) == 2:

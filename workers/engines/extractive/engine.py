@@ -23,6 +23,7 @@ from workers.engines.extractive.roundtrip import RoundTrip
 from workers.engines.extractive.sentences import Unit, split
 from workers.engines.extractive.subject import Subject, find_subject
 from workers.match.bank import Bank
+from workers.match.index import description_embeddings
 
 NAME: Final = "extractive"
 DESCRIPTION_WEIGHT: Final = 0.5
@@ -52,7 +53,7 @@ class _Filled:
     row: int  # among the candidates
     plan: Plan
     filled: grammar.Filled
-    place: float  # of the slot's kind among the bank's, 0 is nearest
+    reach: frozenset[int]  # units that its answer may hold
 
 
 class ExtractiveEngine:
@@ -63,6 +64,8 @@ class ExtractiveEngine:
         self._encoder = encoder
         self._gate = typegate.TypeGate(bank, encoder)
         self._round_trip = RoundTrip(bank, encoder)
+        self._bank = bank
+        self._descriptions = description_embeddings(bank, encoder)
         self._domains = dict(zip(bank.ids, bank.domains, strict=True))
 
     def instantiate(self, segment: Segment, candidates: Sequence[Candidate]) -> list[Pair]:
@@ -84,7 +87,8 @@ class ExtractiveEngine:
                 if filled:
                     made = self._answer(segment, candidates, filled, units, subject, rejected)
         return [
-            made.get(row) or self._rejected(candidate, *rejected[row]) for row, candidate in enumerate(candidates)
+            made.get(row) or self._rejected(candidate, *rejected[row])
+            for row, candidate in enumerate(candidates)
         ]
 
     def _fill(
@@ -97,29 +101,35 @@ class ExtractiveEngine:
         subject: Subject,
         rejected: dict[int, tuple[Reject, str]],
     ) -> list[_Filled]:
-        """Grammar (free) and type gate (one short text to embed)."""
-        fits: list[tuple[int, grammar.Filled]] = []
+        """Nouns, grammar and evidence (words only), then the type gate (one short text to embed)."""
+        fits: list[_Filled] = []
         first = units[subject.unit]
         ends = [end for start, end in subject.mentions if first.start <= start < first.end]
         behind = segment.text[ends[0] : first.end] if ends else ""
+        agreed = {row: typegate.agreement(plans[row].subject, subject.name, behind) for row in rows}
         for row in rows:
             filled = grammar.fill(plans[row], subject, segment.text)
-            if typegate.clash(plans[row].subject, subject.name, behind):
+            if agreed[row] is False:
                 rejected[row] = (Reject.SUBJECT_TYPE, f"{subject.name}: {plans[row].subject}")
             elif filled is None:
                 rejected[row] = (Reject.GRAMMAR, subject.name)
+            elif not (reach := answer.reachable(units, plans[row].question, subject.mentions)):
+                rejected[row] = (Reject.NO_ANSWER, filled.instruction)
             else:
-                fits.append((row, filled))
+                fits.append(_Filled(row, plans[row], filled, frozenset(reach)))
         if not fits:
             return []
         probe = self._encoder.encode([typegate.probe(subject.name, first.text)])[0]
-        places = self._gate.places(probe, [plans[row].subject for row, _ in fits])
+        places = self._gate.places(probe, [fit.plan.subject for fit in fits])
         out: list[_Filled] = []
-        for (row, filled), place in zip(fits, places, strict=True):
-            if place > typegate.NEAREST_SHARE:
-                rejected[row] = (Reject.SUBJECT_TYPE, f"{subject.name}: {plans[row].subject} at {place:.3f}")
+        for fit, place in zip(fits, places, strict=True):
+            if typegate.passes(place, agreed[fit.row]):
+                out.append(fit)
             else:
-                out.append(_Filled(row, plans[row], filled, place))
+                rejected[fit.row] = (
+                    Reject.SUBJECT_TYPE,
+                    f"{subject.name}: {fit.plan.subject} at {place:.3f}",
+                )
         return out
 
     def _answer(
@@ -132,21 +142,21 @@ class ExtractiveEngine:
         rejected: dict[int, tuple[Reject, str]],
     ) -> dict[int, Pair]:
         """Windows, evidence, round trip and overlap, best first."""
-        copied = [i for i, unit in enumerate(units) if answer.may_be_copied(unit)]
-        if not copied:
-            rejected.update((f.row, (Reject.NO_ANSWER, f.filled.instruction)) for f in filled)
-            return {}
-        texts = [f.filled.instruction for f in filled] + [candidates[f.row].description for f in filled]
-        vectors = self._encoder.encode([*texts, *(answer.embedded_text(units[i], subject.name) for i in copied)])
+        copied = sorted(frozenset().union(*(f.reach for f in filled)))
         n = len(filled)
+        vectors = self._encoder.encode(
+            [f.filled.instruction for f in filled]
+            + [answer.embedded_text(units[i], subject.name) for i in copied]
+        )
         instructions = vectors[:n]
-        queries = _normalised(instructions + DESCRIPTION_WEIGHT * vectors[n : 2 * n])
+        descriptions = np.stack([self._description(candidates[f.row]) for f in filled])
+        queries = _normalised(instructions + DESCRIPTION_WEIGHT * descriptions)
         sentences = np.zeros((len(units), vectors.shape[1]), dtype=np.float32)
-        sentences[copied] = vectors[2 * n :]
+        sentences[copied] = vectors[n:]
         ranked: list[tuple[float, _Filled, int]] = []
         similarities = queries @ sentences.T
         for k, item in enumerate(filled):
-            window = answer.best_window(units, similarities[k], item.plan.question, subject.mentions)
+            window = answer.best_window(units, similarities[k], copied, item.plan.question, subject.mentions)
             if window is None:
                 rejected[item.row] = (Reject.NO_ANSWER, item.filled.instruction)
             else:
@@ -154,7 +164,9 @@ class ExtractiveEngine:
         made: dict[int, Pair] = {}
         taken: list[tuple[int, int]] = []
         for _, item, k in sorted(ranked, key=lambda r: (-r[0], r[1].row)):
-            window = answer.best_window(units, similarities[k], item.plan.question, subject.mentions, taken)
+            window = answer.best_window(
+                units, similarities[k], copied, item.plan.question, subject.mentions, taken
+            )
             if window is None:
                 rejected[item.row] = (Reject.OVERLAP, item.filled.instruction)
                 continue
@@ -166,7 +178,9 @@ class ExtractiveEngine:
                 continue
             inside = list(range(window.first, window.last + 1))
             vector = _normalised(
-                sum((sentences[i] * np.float32(units[i].words) for i in inside), np.zeros_like(sentences[0]))[None]
+                sum((sentences[i] * np.float32(units[i].words) for i in inside), np.zeros_like(sentences[0]))[
+                    None
+                ]
             )[0]
             others = [
                 i
@@ -189,6 +203,15 @@ class ExtractiveEngine:
                 continue
             taken.append((window.start, window.end))
             made[item.row] = pair
+        return made
+
+    def _description(self, candidate: Candidate) -> FloatArray:
+        """Return a candidate's description vector: the bank's, else made now."""
+        row = self._bank.rows.get(candidate.template_id)
+        if row is not None and self._bank.descriptions[row] == candidate.description:
+            kept: FloatArray = self._descriptions[row]
+            return kept
+        made: FloatArray = self._encoder.encode([candidate.description])[0]
         return made
 
     def _pair(

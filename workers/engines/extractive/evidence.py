@@ -54,7 +54,9 @@ _LISTED: Final = frozenset(
 )  # fmt: skip
 
 
-_BARE: Final = frozenset({"symptom", "treatment", "diagnosis", "complication", "side effects", "steps", "frequency"})
+_BARE: Final = frozenset(
+    {"symptom", "treatment", "diagnosis", "complication", "side effects", "steps", "frequency"}
+)
 
 
 def _facet(
@@ -94,7 +96,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
     for trigger, facet in (
         (
             r"\bhow often (?:does|do) (?:each|every) (?:one )?(?:shows? up|occurs?|appears?)|\bhow often\b",
-            _facet("frequency", r"(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d)"),
+            _facet(
+                "frequency",
+                r"(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d)",
+            ),
         ),
         (
             r"\bhow (?:common|rare|frequent|widespread)\b|\bprevalence\b|\bincidence\b|\bhow many people (?:have|get|live)\b",
@@ -106,7 +111,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\brisk factors?\b|\bat (?:most )?risk\b|\bmost (?:likely|at risk)\b|\bwho (?:usually )?gets?\b",
-            _facet("risk", r"\brisk|\bmore (?:common|likely|often|frequent)|\bmost (?:common|often|likely)|\blikely\b"),
+            _facet(
+                "risk",
+                r"\brisk|\bmore (?:common|likely|often|frequent)|\bmost (?:common|often|likely)|\blikely\b",
+            ),
         ),
         (
             r"\bsigns and symptoms\b|\bsigns or symptoms\b|\bwarning signs?\b|\bsymptoms?\b|\bsigns?\b",
@@ -139,14 +147,20 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bis there (?:a|any) cure\b|\bcurable\b|\bcan .{0,40} be cured\b",
-            _facet("cure", r"\bno cure\b|\bcured?\b|\bno (?:specific|standard|known) treatment\b|\bsymptomatic\b|\bcurative\b"),
+            _facet(
+                "cure",
+                r"\bno cure\b|\bcured?\b|\bno (?:specific|standard|known) treatment\b|\bsymptomatic\b|\bcurative\b",
+            ),
         ),
         (
             r"\bmanage (?:the |its )?symptoms\b",
-            _facet("treatment", r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\brelie(?:f|ve)|\bmanage"),
+            _facet(
+                "treatment",
+                r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\brelie(?:f|ve)|\bmanage",
+            ),
         ),
         (
-            r"\btreat(?:s|ed|ment|ments|ing)?\b|\btherap(?:y|ies)\b|\bmanaged?\b|\bcured?\b|\bfixe?s?\b",
+            r"\btreat(?:ment|s|ed|ments|ing)?\b(?: options?)?|\btherap(?:y|ies)\b|\bmanaged?\b|\bcured?\b|\bfixe?s?\b",
             _facet(
                 "treatment",
                 r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\bcured?\b|\bmanage[ds]?\b|"
@@ -155,7 +169,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bdiagnos(?:e|ed|es|is|ing)\b|\btested for\b|\bdetected?\b",
-            _facet("diagnosis", r"\bdiagnos|\btest(?:s|ed|ing)?\b|\bexams?\b|\bexamination|\bbiops|\bscans?\b|\bdetect"),
+            _facet(
+                "diagnosis",
+                r"\bdiagnos|\btest(?:s|ed|ing)?\b|\bexams?\b|\bexamination|\bbiops|\bscans?\b|\bdetect",
+            ),
         ),
         (
             r"\bpassed down(?: in families)?\b|\binherit\w*\b|\bhereditary\b|\bruns? in (?:the )?famil(?:y|ies)\b|\bgenetic\b",
@@ -171,11 +188,17 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bprevent(?:s|ed|ing|ion)?\b|\bavoid(?:ed|ing)?\b|\bprecautions?\b|\bprotect(?:ed|ing|ion)?\b",
-            _facet("prevention", r"\bprevent|\bavoid|\bprotect|\bvaccin|\breduc\w+ (?:the|your|their) (?:risk|chance)"),
+            _facet(
+                "prevention",
+                r"\bprevent|\bavoid|\bprotect|\bvaccin|\breduc\w+ (?:the|your|their) (?:risk|chance)",
+            ),
         ),
         (
             r"\blong[- ]term effects?\b",
-            _facet("long-term", r"\blong[- ]term\b|\byears (?:after|later)\b|\blate effects?\b|\bpermanent|\blasting\b"),
+            _facet(
+                "long-term",
+                r"\blong[- ]term\b|\byears (?:after|later)\b|\blate effects?\b|\bpermanent|\blasting\b",
+            ),
         ),
         (
             r"\bwhat happens in the brain\b",
@@ -197,7 +220,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\boutlook\b|\bprognosis\b|\blife expectancy\b|\bsurviv(?:e|al)\b|\bhow long .{0,20}\blive\b",
-            _facet("prognosis", r"\bprognos|\boutlook\b|\bsurviv|\blife expectancy\b|\blife ?span\b|\bfatal\b|\brecover"),
+            _facet(
+                "prognosis",
+                r"\bprognos|\boutlook\b|\bsurviv|\blife expectancy\b|\blife ?span\b|\bfatal\b|\brecover",
+            ),
         ),
         (
             r"\bget(?:s|ting)? better(?: on (?:its|their) own)?\b|\bgo away(?: on (?:its|their) own)?\b",
@@ -209,7 +235,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bcontagious\b|\binfectious\b|\bspread(?:s|ing)?\b|\btransmitted\b|\btransmission\b|\bcatch\b",
-            _facet("spread", r"\bcontagious\b|\bspread|\btransmi|\bperson[- ]to[- ]person\b|\bcaught\b|\bcontact with\b"),
+            _facet(
+                "spread",
+                r"\bcontagious\b|\bspread|\btransmi|\bperson[- ]to[- ]person\b|\bcaught\b|\bcontact with\b",
+            ),
         ),
         (
             r"\b(?:at )?what age\b|\bhow old\b|\bage of onset\b",
@@ -231,11 +260,17 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\b(?:a |the )?newborns?\b|\b(?:a )?bab(?:y|ies)\b|\binfants?\b",
-            _facet("newborn", r"\bnewborns?\b|(?<!present )\bat birth\b|\bneonat|\bborn with\b|\bfirst (?:days?|weeks?) of life\b"),
+            _facet(
+                "newborn",
+                r"\bnewborns?\b|(?<!present )\bat birth\b|\bneonat|\bborn with\b|\bfirst (?:days?|weeks?) of life\b",
+            ),
         ),
         (
             r"\bstarts?\b|\bbegins?\b|\bappears?\b|\bonset\b|\bset in\b",
-            _facet("onset", r"\bstart|\bbeg(?:ins?|an)\b|\bonset\b|\bappear|\bdevelop|\bnoticed?\b|\bat birth\b|\bpresents?\b"),
+            _facet(
+                "onset",
+                r"\bstart|\bbeg(?:ins?|an)\b|\bonset\b|\bappear|\bdevelop|\bnoticed?\b|\bat birth\b|\bpresents?\b",
+            ),
         ),
         (
             r"\blooks? like\b",
@@ -255,11 +290,17 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bother names?(?: does)?\b|\balso called\b|\balso known as\b|\bgo by\b|\bsynonyms?\b",
-            _facet("names", r"\b(?:also|sometimes|formerly|previously) (?:called|known|referred)\b|\bsynonym|\bother names\b"),
+            _facet(
+                "names",
+                r"\b(?:also|sometimes|formerly|previously) (?:called|known|referred)\b|\bsynonym|\bother names\b",
+            ),
         ),
         (
             r"\bresearch (?:is )?(?:being )?(?:done )?\b|\bstudies\b|\bscientists (?:doing|working)\b",
-            _facet("research", r"\bresearch|\bstud(?:y|ies|ying)\b|\bclinical trials?\b|\binvestigat|\bscientists\b"),
+            _facet(
+                "research",
+                r"\bresearch|\bstud(?:y|ies|ying)\b|\bclinical trials?\b|\binvestigat|\bscientists\b",
+            ),
         ),
         (
             r"\bdiffer(?:s|ent|ence|ences)?\b",
@@ -279,11 +320,17 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bfound(?:ed|er|ers|ing)\b|\bestablish(?:ed)?\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bintroduced\b",
-            _facet("founding", r"\bfounded\b|\bestablished\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bopened\b|\bbegan\b|\bintroduced\b|\breleased\b"),
+            _facet(
+                "founding",
+                r"\bfounded\b|\bestablished\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bopened\b|\bbegan\b|\bintroduced\b|\breleased\b",
+            ),
         ),
         (
             r"\bwhere (?:is|are|was|were) \u27e8\u27e9 (?:located|found)?|\blocated\b",
-            _facet("place", r"\b(?:located|lies|situated|found|stands) (?:in|on|at|near|along|between|within)\b|\bis an? [a-z ]+ in [A-Z]"),
+            _facet(
+                "place",
+                r"\b(?:located|lies|situated|found|stands) (?:in|on|at|near|along|between|within)\b|\bis an? [a-z ]+ in [A-Z]",
+            ),
         ),
         (
             r"\bskin changes\b",
@@ -295,7 +342,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
         ),
         (
             r"\bfamous\b|\bknown for\b|\bimportant\b|\bimportance\b|\bsignifican(?:t|ce)\b",
-            _facet("importance", r"\bfamous\b|\bknown (?:for|as)\b|\bimportan|\bsignifican|\blargest\b|\bfirst\b|\bbest\b|\bmajor\b"),
+            _facet(
+                "importance",
+                r"\bfamous\b|\bknown (?:for|as)\b|\bimportan|\bsignifican|\blargest\b|\bfirst\b|\bbest\b|\bmajor\b",
+            ),
         ),
     )
 )
@@ -314,7 +364,9 @@ _ASKS_DEFINITION: Final = re.compile(
     re.IGNORECASE,
 )
 
-_CLAUSE: Final = re.compile(r"\s*(?:[?;:]|,\s*(?:and|or|but)\b|,|\band\b(?=\s+(?:what|who|how|when|where|why|which|is|are|does|do|can|did)\b))\s*")
+_CLAUSE: Final = re.compile(
+    r"\s*(?:[?;:]|,\s*(?:and|or|but)\b|,|\band\b(?=\s+(?:what|who|how|when|where|why|which|is|are|does|do|can|did)\b))\s*"
+)
 _STOP: Final = frozenset(
     """
     a an the this that these those it its they them their there here he she his her
@@ -379,7 +431,9 @@ def read_question(outside: str) -> Question:
     return Question(tuple(clauses.values()), unchecked)
 
 
-_TRIVIAL: Final = re.compile(r"^(?:and |or )?(?:if so(?: how| why| when)?|how|why|really|exactly|ever)?$", re.IGNORECASE)
+_TRIVIAL: Final = re.compile(
+    r"^(?:and |or )?(?:if so(?: how| why| when)?|how|why|really|exactly|ever)?$", re.IGNORECASE
+)
 
 
 _FORM_WORDS: Final = re.compile(

@@ -21,13 +21,20 @@ DATE: Final = (
     rf"\b{MONTH} \d{{1,2}}(?:, (?:1[0-9]|20)\d\d)?\b|\b\d{{1,2}} {MONTH}(?: (?:1[0-9]|20)\d\d)?\b|"
     rf"\b{MONTH} (?:1[0-9]|20)\d\d\b|{YEAR}|\b\d{{1,2}}(?:st|nd|rd|th) century\b"
 )
-NAME: Final = r"(?<![.!?] )(?<!^)\b[A-Z][a-z]+(?:[ -](?:of|the|and|de|von|van|al|[A-Z][\w.’'-]*))*[ -][A-Z][\w’'-]+"
+NAME: Final = (
+    r"(?<![.!?] )(?<!^)\b[A-Z][a-z]+(?:[ -](?:of|the|and|de|von|van|al|[A-Z][\w.’'-]*))*[ -][A-Z][\w’'-]+"
+)
 STEPS: Final = r"(?m)^\s*(?:[•*–—-]|\d{1,2}[.)])\s|\bfirst\b.*\b(?:then|next|second|after)\b|\bstep\b"
 
 _FORMS: Final[tuple[tuple[str, re.Pattern[str], re.Pattern[str]], ...]] = tuple(
     (name, re.compile(asked, re.IGNORECASE), re.compile(wanted, flags))
     for name, asked, wanted, flags in (
-        ("date", r"^when$|^(?:since )?when (?:was|were|did)\b|\b(?:what|which) (?:year|date|day|month)\b", DATE, 0),
+        (
+            "date",
+            r"^when$|^(?:since )?when (?:was|were|did)\b|\b(?:what|which) (?:year|date|day|month)\b",
+            DATE,
+            0,
+        ),
         (
             "number",
             r"\bhow (?:many|much|big|large|tall|high|deep|old|fast|far|heavy|wide)\b|\bhow long (?:is|are|was|does|do|did)\b|"
@@ -42,8 +49,18 @@ _FORMS: Final[tuple[tuple[str, re.Pattern[str], re.Pattern[str]], ...]] = tuple(
             NAME,
             0,
         ),
-        ("place", r"^where\b", r"\b(?:in|from|at|near|across|to|of|between|along) (?:the |an? )?[A-Z][a-z]", 0),
-        ("steps", r"\bstep by step\b|\bsteps\b|^how to\b|^how (?:do|can) (?:you|people|i)\b", STEPS, re.IGNORECASE),
+        (
+            "place",
+            r"^where\b",
+            r"\b(?:in|from|at|near|across|to|of|between|along) (?:the |an? )?[A-Z][a-z]",
+            0,
+        ),
+        (
+            "steps",
+            r"\bstep by step\b|\bsteps\b|^how to\b|^how (?:do|can) (?:you|people|i)\b",
+            STEPS,
+            re.IGNORECASE,
+        ),
     )
 )
 

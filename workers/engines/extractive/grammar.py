@@ -15,15 +15,24 @@ from workers.engines.extractive.eligibility import Plan
 from workers.engines.extractive.subject import Subject
 
 _ARTICLE: Final = re.compile(r"\b(an?|the)\s+$", re.IGNORECASE)
-_SINGULAR_BEFORE: Final = re.compile(r"\b(?:is|was|does|has|isn't|doesn't|wasn't|this|one|each|every|another)\s+(?:an?\s+|the\s+)?$", re.IGNORECASE)
+_SINGULAR_BEFORE: Final = re.compile(
+    r"\b(?:is|was|does|has|isn't|doesn't|wasn't|this|one|each|every|another)\s+(?:an?\s+|the\s+)?$",
+    re.IGNORECASE,
+)
 _PLURAL_BEFORE: Final = re.compile(
-    r"\b(?:are|were|do|have|aren't|don't|weren't|these|those|many|some|few|several|most|between)\s+(?:the\s+)?$", re.IGNORECASE
+    r"\b(?:are|were|do|have|aren't|don't|weren't|these|those|many|some|few|several|most|between)\s+(?:the\s+)?$",
+    re.IGNORECASE,
 )
 _SINGULAR_AFTER: Final = re.compile(
-    r"^\s+(?:is|was|does|has|[a-z]{2,}[^s\W]s)\b(?!\s+(?:and|or|of|in)\b)|\b(?:is it|does it|did it|was it|has it|can it|its)\b", re.IGNORECASE
+    r"^\s+(?:is|was|does|has|[a-z]{2,}[^s\W]s)\b(?!\s+(?:and|or|of|in)\b)|\b(?:is it|does it|did it|was it|has it|can it|its)\b",
+    re.IGNORECASE,
 )
-_PLURAL_AFTER: Final = re.compile(r"^\s+(?:are|were|do|have)\b|\b(?:are they|do they|were they|each other)\b", re.IGNORECASE)
-_AUXILIARY: Final = re.compile(r"\b(?:do|does|did|can|could|should|will|would|may|might|must)\s+(?:an?\s+|the\s+)?$", re.IGNORECASE)
+_PLURAL_AFTER: Final = re.compile(
+    r"^\s+(?:are|were|do|have)\b|\b(?:are they|do they|were they|each other)\b", re.IGNORECASE
+)
+_AUXILIARY: Final = re.compile(
+    r"\b(?:do|does|did|can|could|should|will|would|may|might|must)\s+(?:an?\s+|the\s+)?$", re.IGNORECASE
+)
 _NOT_MODIFIED: Final = frozenset(
     """
     is are was were be been being has have had do does did can could should would will may might must and or but if in
@@ -33,7 +42,9 @@ _NOT_MODIFIED: Final = frozenset(
     today now right back up out off like there here then
     """.split()  # noqa: SIM905
 )
-_VOWEL: Final = re.compile(r"^(?:[aeio]|u(?!ni|s[eau]|t[io]|r[aeiou]|bi|k)|hour|honest|heir|x-ray)", re.IGNORECASE)
+_VOWEL: Final = re.compile(
+    r"^(?:[aeio]|u(?!ni|s[eau]|t[io]|r[aeiou]|bi|k)|hour|honest|heir|x-ray)", re.IGNORECASE
+)
 _VOWEL_LETTERS: Final = frozenset("AEFHILMNORSX")
 
 
@@ -77,7 +88,9 @@ def fill(plan: Plan, subject: Subject, text: str, extra: str = "") -> Filled | N
         article = _ARTICLE.search(out)
         if article and article.group(1).lower() in ("a", "an"):
             word = an(value)
-            out = out[: article.start(1)] + (word.capitalize() if article.group(1)[0].isupper() else word) + " "
+            out = (
+                out[: article.start(1)] + (word.capitalize() if article.group(1)[0].isupper() else word) + " "
+            )
         out += value + after
     instruction = re.sub(r"\s+", " ", out).strip()
     return Filled(instruction, chosen, _span(chosen, subject, text))
@@ -85,10 +98,15 @@ def fill(plan: Plan, subject: Subject, text: str, extra: str = "") -> Filled | N
 
 def _value(before: str, after: str, subject: Subject) -> str | None:
     """Return what stands in one slot, or None where no form of the subject fits."""
-    verb = bool(_AUXILIARY.search(before)) or bool(re.search(r"\b(?:is|are|was|were)\s+$", before, re.IGNORECASE))
+    verb = bool(_AUXILIARY.search(before)) or bool(
+        re.search(r"\b(?:is|are|was|were)\s+$", before, re.IGNORECASE)
+    )
     word = re.match(r"\s+([a-z]+)", after)
     modifies = bool(
-        word and not verb and word.group(1) not in _NOT_MODIFIED and not word.group(1).endswith(("s", "ed", "ly", "ing"))
+        word
+        and not verb
+        and word.group(1) not in _NOT_MODIFIED
+        and not word.group(1).endswith(("s", "ed", "ly", "ing"))
     ) or after.startswith((" side effects", " symptoms", " causes"))
     if word and modifies and subject.name.lower().endswith(word.group(1)):
         return None

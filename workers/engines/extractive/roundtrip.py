@@ -91,3 +91,16 @@ class RoundTrip:
             if np.count_nonzero(similarities > similarities[row]) > TEMPLATES_AHEAD:
                 return "instruction"
         return ""
+
+    def rival(self, instruction: FloatArray, text: str, n: int) -> float:
+        """Return the cosine of an instruction and its n-th nearest background passage that `text` has not."""
+        similarities = self._background @ instruction
+        order = np.argsort(-similarities, kind="stable")[: 3 * n]
+        rivals = [int(row) for row in order if passages()[int(row)] not in text]
+        return float(similarities[rivals[min(n, len(rivals)) - 1]]) if rivals else 0.0
+
+    def template_place(self, answer: FloatArray, own: float) -> float:
+        """Return the share of the bank's eligible templates whose cosine to the answer exceeds `own`, 0..1."""
+        if not len(self._templates):
+            return 0.0
+        return float(np.count_nonzero(self._templates @ answer > own)) / len(self._templates)

@@ -18,7 +18,9 @@ from workers.engines.extractive import casing
 from workers.engines.extractive.sentences import Unit, UnitKind
 
 MAX_WORDS: Final = 6
-MAX_TERM_WORDS: Final = 9  # of a title that the text spells out twice: "X deficiency with Y and Z" is one term
+MAX_TERM_WORDS: Final = (
+    9  # of a title that the text spells out twice: "X deficiency with Y and Z" is one term
+)
 MAX_CHARACTERS: Final = 80
 
 
@@ -49,7 +51,9 @@ _OPENING: Final = re.compile(
     r"what (?:is|are)|the|an?)\s+",
     re.IGNORECASE,
 )
-_CLOSING: Final = re.compile(r"\s+(?:overview|basics|fact sheet|factsheet|faqs?|home ?page|information)$", re.IGNORECASE)
+_CLOSING: Final = re.compile(
+    r"\s+(?:overview|basics|fact sheet|factsheet|faqs?|home ?page|information)$", re.IGNORECASE
+)
 _NOT_A_NAME: Final = re.compile(
     r"^(?:the$|basics|how|what|why|when|where|who|which|is|are|do|does|can|should|if|to|your|you|my|our|we|i|it|this|these|that|"
     r"and|or|but|not|no|more|new|top|tips?|ways?|get|make|use|using|find|learn|see|join|try|contact|home|welcome|"
@@ -68,7 +72,9 @@ _INVERTED: Final = re.compile(
 _HEAD_ENDS: Final = re.compile(
     r"\s+(?:of|in|with|for|from|on|by|without|due|caused|associated|during|after|before|at|to|type|syndrome \d|\d)\b"
 )
-_SINGULAR_ENDINGS: Final = re.compile(r"(?:ss|us|is|ics|as|os|ous|rabies|scabies|caries|series|species|'s|’s)$")
+_SINGULAR_ENDINGS: Final = re.compile(
+    r"(?:ss|us|is|ics|as|os|ous|rabies|scabies|caries|series|species|'s|’s)$"
+)
 _SINGULAR: Final = frozenset(
     "diabetes herpes rickets measles mumps shingles yaws news pus bends tuberous lens pancreas aids".split()  # noqa: SIM905
 )
@@ -130,7 +136,9 @@ def _names(name: str) -> bool:
 def _phrase(name: str) -> re.Pattern[str]:
     """Match a name word by word, in any case, with a plural ending more where it has none."""
     words = r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name) if word)
-    return re.compile(rf"(?<![\w-]){words}{'' if name.endswith('s') else '(?:s|es)?'}(?![\w-])", re.IGNORECASE)
+    return re.compile(
+        rf"(?<![\w-]){words}{'' if name.endswith('s') else '(?:s|es)?'}(?![\w-])", re.IGNORECASE
+    )
 
 
 def _places(pattern: re.Pattern[str], units: Sequence[Unit], text: str) -> list[tuple[int, int, int]]:
@@ -237,9 +245,7 @@ def _surface(
     return casing.running(re.sub(r"\s+", " ", text[start:end])), (start, end)
 
 
-def _articles(
-    places: Sequence[tuple[int, int, int]], units: Sequence[Unit], text: str
-) -> Counter[str]:
+def _articles(places: Sequence[tuple[int, int, int]], units: Sequence[Unit], text: str) -> Counter[str]:
     """Count what stands before the subject where it is a noun phrase of its own."""
     out: Counter[str] = Counter()
     for i, start, end in places:
@@ -250,7 +256,9 @@ def _articles(
         previous = word.group(1) if word else ""
         if previous in ("a", "an", "the"):
             out["the" if previous == "the" else "a"] += 1
-        elif not re.search(r"\b(?:an?|the|this|that|these|each|every|its|their|his|her|your)\s+[\w-]+$", before):
+        elif not re.search(
+            r"\b(?:an?|the|this|that|these|each|every|its|their|his|her|your)\s+[\w-]+$", before
+        ):
             out[""] += 1
     return out
 
@@ -276,9 +284,7 @@ def _plural_ending(surface: str) -> bool:
     last = (head.split() or [surface])[-1]
     if not last.endswith("s") or last.isupper():
         return False
-    return last[-2:-1].isupper() or not (
-        last.lower() in _SINGULAR or _SINGULAR_ENDINGS.search(last.lower())
-    )
+    return last[-2:-1].isupper() or not (last.lower() in _SINGULAR or _SINGULAR_ENDINGS.search(last.lower()))
 
 
 def _one_thing(places: Sequence[tuple[int, int, int]], text: str) -> bool:

@@ -20,6 +20,8 @@ from workers.match.bank import Bank, slots
 from workers.vector_cache import cached
 
 NEAREST_SHARE: Final = 0.03
+AGREED_SHARE: Final = 0.15
+"""Enough where the nouns agree: plain descriptions ("a condition") lie behind a hundred exacter ones."""
 FIRST_SENTENCE_CHARACTERS: Final = 300
 
 
@@ -28,7 +30,7 @@ _KINDS: Final[dict[str, frozenset[str]]] = {
     for kind, nouns in {
         "illness": "disease disorder condition syndrome illness infection cancer tumor tumour defect deficiency injury symptom "
         "problem complaint pain diagnosis allergy malformation abnormality disability inflammation virus fever poisoning "
-        "dystrophy anemia leukemia epilepsy paralysis rash ache swelling fracture disturbance stroke attack",
+        "dystrophy anemia leukemia epilepsy paralysis rash ache swelling fracture disturbance stroke attack sensation",
         "care": "test procedure exam examination surgery operation scan therapy treatment transplant transplantation technique "
         "biopsy imaging screening replacement rehabilitation vaccine vaccination testing device implant",
         "substance": "drug medicine medication supplement vitamin mineral chemical compound element metal gas food drink substance "
@@ -50,9 +52,23 @@ _KINDS: Final[dict[str, frozenset[str]]] = {
         "work": "novel film book song series album painting play",
     }.items()
 }
-_KIND_OF: Final = {noun: {kind for kind, nouns in _KINDS.items() if noun in nouns} for nouns in _KINDS.values() for noun in nouns}
-_DEFINES: Final = re.compile(r"^(?:\s*\([^)]{1,60}\))?,?\s+(?:is|are|was|were|refers? to|means?)\s+((?:[\w'’-]+[ ,]+){0,9}[\w'’-]+)")
-_DEFINITION_ENDS: Final = re.compile(r"\b(?:that|which|who|in|of|caused|characterized|when|where|with|for|from|to|affecting)\b")
+_KIND_OF: Final = {
+    noun: {kind for kind, nouns in _KINDS.items() if noun in nouns}
+    for nouns in _KINDS.values()
+    for noun in nouns
+}
+_DEFINES: Final = re.compile(
+    r"^(?:\s*\([^)]{1,60}\))?,?\s+(?:is|are|was|were|refers? to|means?)\s+((?:[\w'’-]+[ ,]+){0,9}[\w'’-]+)"
+)
+_DEFINITION_ENDS: Final = re.compile(
+    r"\b(?:that|which|who|in|of|caused|characterized|when|where|with|for|from|to|affecting)\b"
+)
+
+
+_ILLNESS_ENDINGS: Final = re.compile(
+    r"(?:oma|omas|itis|osis|oses|pathy|pathies|plasia|plasias|trophy|trophies|[ae]mia|uria|algia|iasis|opia|penia|plegia|"
+    r"sclerosis|dactyly|cephaly|ataxia)$"
+)
 
 
 def kinds(phrase: str) -> set[str]:
@@ -61,21 +77,28 @@ def kinds(phrase: str) -> set[str]:
     for word in re.findall(r"[a-z]+", phrase.lower()):
         for form in (word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)):
             out |= _KIND_OF.get(form, set())
+        if _ILLNESS_ENDINGS.search(word):
+            out.add("illness")
     return out
 
 
-def clash(description: str, name: str, rest_of_sentence: str) -> bool:
-    """Whether a slot's description and the subject name different plain kinds.
+def agreement(description: str, name: str, rest_of_sentence: str) -> bool | None:
+    """Say whether a slot's description and the subject name a common plain kind; None where one names none.
 
     The subject's kind is its last noun's ("knee replacement"), else that of what its sentence says it is:
     `rest_of_sentence` is the text behind the subject ("is a disease that …").
     """
     asked = kinds(description)
-    head = re.split(r"\s+(?:of|in|with|for|from|on|and|type)\b", name, maxsplit=1)[0].split()
+    head = re.split(r"\s+(?:of|in|with|for|from|on|and|type|\d)", name, maxsplit=1)[0].split()
     found = kinds(head[-1]) if head else set()
     if not found and (match := _DEFINES.match(rest_of_sentence)):
         found = kinds(_DEFINITION_ENDS.split(match.group(1), maxsplit=1)[0])
-    return bool(asked and found and not asked & found)
+    return bool(asked & found) if asked and found else None
+
+
+def passes(place: float, agreed: bool | None) -> bool:
+    """Whether a subject may fill a slot: `place` is its description's among the bank's (`TypeGate.places`)."""
+    return agreed is not False and place <= (AGREED_SHARE if agreed else NEAREST_SHARE)
 
 
 def probe(name: str, first_sentence: str) -> str:
