@@ -36,7 +36,7 @@ _NAMES: Final = {
 }
 _CACHED_WORDS: Final = 1 << 17
 _CACHED_CHARACTERS: Final = 40
-_PARAGRAPH, _RUN, _LINE, _PLAIN = "\1", "\2", "\3", "\4"
+_PARAGRAPH, _RUN, _LINE, _TAB, _PLAIN = "\1", "\2", "\3", "\4", "\5"
 _ENDS_LINES: Final = frozenset("\r\n")
 _SPACES: Final = re.compile(r"  +(?=\S)")
 _NOT_A_BOUNDARY: Final = -(1 << 60)
@@ -105,7 +105,10 @@ class TokenCounter:
         """
         if self._words is not None and (words := self._words.split(text)):
             counts = self._words.counts(words)
-            characters = [len(word) + 1 if word >= _PLAIN else len(_stretch(word)) for word in words]
+            # A plain word stands for itself and a space; the few others bear a mark that is not in the text.
+            characters = [size + 1 for size in map(len, words)]
+            for index in [index for index, word in enumerate(words) if word < _PLAIN]:
+                characters[index] = len(_stretch(words[index]))
             for first, last in self._words.settle(words, counts) if min(counts) < 0 else ():
                 characters[last] = sum(characters[first : last + 1])
                 characters[first:last] = [0] * (last - first)
@@ -130,9 +133,10 @@ class _Words:
 
     Under Llama 3's rule a piece never reaches across the last space before a non-space, nor across the last
     newline of a run, and the spaces of a run but the last are a piece: so a text's count is the sum over the
-    stretches between. A word stands for the stretch of itself and the space before it; a word that begins a
-    line bears `_LINE`, spaces of a run are `_RUN`. A stretch that begins where the rule does not hold (inside
-    other white space) counts as `_NOT_A_BOUNDARY` and is merged into the one before.
+    stretches between, and what holds of a space holds of a tab. A word stands for the stretch of itself and
+    the space before it; behind a tab it bears `_TAB`, where it begins a line `_LINE`; spaces of a run are
+    `_RUN`. A stretch that begins where the rule does not hold (inside other white space) counts as
+    `_NOT_A_BOUNDARY` and is counted with what stands before it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -141,13 +145,15 @@ class _Words:
 
     def split(self, text: str) -> list[str]:
         """Return the words that make up the text, nothing where they cannot be told."""
-        if _LINE in text or _RUN in text or _PARAGRAPH in text:
+        if _LINE in text or _RUN in text or _TAB in text or _PARAGRAPH in text:
             return []
         if "  " in text:
             text = _SPACES.sub(_mark_run, text)
         if "\n" in text:
             text = text.replace("\n\n", _PARAGRAPH).replace("\n", "\n " + _LINE)
             text = text.replace(_PARAGRAPH, "\n\n " + _LINE)
+        if "\t" in text:
+            text = text.replace("\t", " " + _TAB)
         return (_LINE + text).split(" ")
 
     def counts(self, words: list[str]) -> list[int]:
@@ -187,7 +193,8 @@ class _Words:
             content = word[1:].lstrip()
             boundary = content and _ENDS_LINES.isdisjoint(word[1 : len(word) - len(content)])
         else:
-            boundary = word and not word[0].isspace()
+            content = word[1:] if word[:1] == _TAB else word
+            boundary = content and not content[0].isspace()
         tokens = self._encoded(_stretch(word)) if boundary else _NOT_A_BOUNDARY
         if len(word) <= _CACHED_CHARACTERS:
             if len(self.cache) >= _CACHED_WORDS:
@@ -203,6 +210,8 @@ def _stretch(word: str) -> str:
     """Return the part of the text that a word stands for."""
     if word[:1] == _LINE:
         return word[1:]
+    if word[:1] == _TAB:
+        return "\t" + word[1:]
     return " " * len(word) if word[:1] == _RUN else " " + word
 
 

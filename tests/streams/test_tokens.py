@@ -16,7 +16,7 @@ SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|pad|>")
 
 awkward = st.text(
     st.sampled_from(
-        [*" \n\r\t\0\1\2\3\x85\u00a0\u2028\u3000\x1c.,'\u2019\u0301-(<|>sSaA9\u00e9\u017f\U0001f600\u4e2d"]
+        [*" \n\r\t\0\1\2\3\4\x85\u00a0\u2028\u3000\x1c.,'\u2019\u0301-(<|>sSaA9\u00e9\u017f\U0001f600\u4e2d"]
     ),
     max_size=40,
 )

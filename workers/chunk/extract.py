@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_mime
-from resiliparse.parse.html import HTMLTree
 
 from streams.records import RawDocument
 from workers.chunk import markup
@@ -40,8 +39,9 @@ _LINE_END: Final = re.compile("\r\n|[\r\x85\u2028\u2029]")
 _BAR: Final = re.compile(r"\s+(?:\||::|[\xab\xbb\xb7\u203a\u2022])\s+")
 _DASH: Final = re.compile(r"\s+[-\u2013\u2014]\s+")
 _NOT_A_LETTER: Final = re.compile(r"[\W_]+")
-_HEADING_CHARACTERS: Final = 2000
-_TAG: Final = re.compile(r"<[^>]*+>?")
+_HEADING_LINES: Final = 12
+_HEADING_CHARACTERS: Final = 1500
+_HEADING_SHARE: Final = 0.3
 _MARKDOWN_HEADING: Final = re.compile(r"\A#{1,2} +(.+?)[ #]*$", re.MULTILINE)
 
 
@@ -70,9 +70,10 @@ def extract(document: RawDocument, max_payload_bytes: int, max_text_characters: 
     if media_type in HTML_TYPES or (not media_type and characters.lstrip()[:1] == "<"):
         title, raw = _from_html(characters, document.url)
     else:
-        heading = _MARKDOWN_HEADING.match(characters)
-        title, raw = heading[1] if heading else "", characters
+        title, raw = "", characters
     text = canonical(raw)
+    if not title and media_type not in HTML_TYPES and (heading := _MARKDOWN_HEADING.match(text)):
+        title = heading[1]
     if not text:
         raise Unusable(Reason.EMPTY)
     if len(text) > max_text_characters:
@@ -99,7 +100,7 @@ def canonical(text: str) -> str:
         text = "\n".join(map(str.rstrip, text.split("\n")))
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
-    return text.strip()
+    return text.rstrip().lstrip("\n")
 
 
 def clean_title(title: str) -> str:
@@ -107,15 +108,22 @@ def clean_title(title: str) -> str:
     return " ".join(canonical(title[: 4 * MAX_TITLE_CHARACTERS]).split())[:MAX_TITLE_CHARACTERS].rstrip()
 
 
-def subject(title: str, heading: str, url: str) -> str:
+def subject(title: str, text: str, url: str) -> str:
     """Return what a page is about: its title without the site's name.
 
-    The page's one heading where the title contains it, since that is how sites build titles. Else the first
-    part between bars that does not name the host, less a part before or behind a dash that does.
+    A line at the start of the text that stands in the title, since that is how sites build titles. Else the
+    first part between bars that does not name the host, less a part before or behind a dash that does.
     """
-    if heading and (not title or heading.casefold() in title.casefold()):
-        return heading
     host = _letters(url.partition("://")[2].partition("/")[0])
+    lower = title.lower()
+    heading = ""
+    for line in text[:_HEADING_CHARACTERS].split("\n", _HEADING_LINES)[:_HEADING_LINES]:
+        line = line.strip()  # noqa: PLW2901 - lists are indented
+        if len(heading) < len(line) >= _HEADING_SHARE * len(title) and line.lower() in lower:
+            heading = "" if _BAR.search(line) or _names(line, host) else line
+    if heading:
+        start = lower.index(heading.lower())
+        return title[start : start + len(heading)]
     parts = _BAR.split(title)
     part = next((part for part in parts if not _names(part, host)), parts[0])
     dashes = list(_DASH.finditer(part))
@@ -138,9 +146,9 @@ def _names(part: str, host: str) -> bool:
 def _from_html(html: str, url: str) -> tuple[str, str]:
     tags = markup.check(html)
     start = _body(html) if tags <= _SIMPLE_TAGS else 0
-    tree = HTMLTree.parse(f"{html[:start]}{_DEEPER}{html[start:]}" if start else html)
+    whole = f"{html[:start]}{_DEEPER}{html[start:]}" if start else html
     text = extract_plain_text(
-        tree,
+        whole,
         main_content=True,
         preserve_formatting=True,
         comments=False,
@@ -149,26 +157,20 @@ def _from_html(html: str, url: str) -> tuple[str, str]:
         skip_elements=[_CHROME],
     )
     if not text.strip():  # a page of nothing but what looks like chrome
-        text = extract_plain_text(tree, main_content=False, preserve_formatting=True, alt_texts=False)
-    title = " ".join((tree.title or "")[: 4 * MAX_TITLE_CHARACTERS].split())
+        text = extract_plain_text(whole, main_content=False, preserve_formatting=True, alt_texts=False)
     if "\t" in text:  # two stand between the cells of a table
         text = text.replace("\t\t", "\t").replace(" \t", "\t").replace("\t ", "\t")
-    if not title or _BAR.search(title) or _DASH.search(title):
-        title = subject(title, _heading(html), url)
-    return title, text
+    return subject(_title(html), text, url), text
 
 
-def _heading(html: str) -> str:
-    """Return the text of a page's only first-level heading, else nothing.
-
-    Sought in the characters, since a search of the tree costs more than all else here but the extraction.
-    """
-    start = html.find("<h1")
-    end = html.find("</h1", start, start + _HEADING_CHARACTERS) if start >= 0 else -1
-    if end < 0 or html.find("<h1", end) >= 0:
-        return ""
-    content = html[html.find(">", start, end) + 1 : end]
-    return " ".join(unescape(_TAG.sub(" ", content)).split())
+def _title(html: str) -> str:
+    """Return the content of the first title element; cheaper than a tree that is needed for nothing else."""
+    for tag, end_tag in (("<title", "</title"), ("<TITLE", "</TITLE")):
+        start = html.find(">", html.find(tag)) + 1 if tag in html else 0
+        end = html.find(end_tag, start, start + 4 * MAX_TITLE_CHARACTERS) if start else -1
+        if end >= 0:
+            return " ".join(unescape(html[start:end]).split())
+    return ""
 
 
 def _body(html: str) -> int:

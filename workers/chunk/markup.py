@@ -34,60 +34,27 @@ _ATTRIBUTES: Final = (
 _ATTRIBUTE: Final = re.compile(r"""[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>]*+))?+""")
 _TAG: Final = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
-    rf"|<(?P<raw>script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\s/>]){_ATTRIBUTES}>?"
-    r"(?:[^<]++|<(?!/(?P=raw)))*+"
-    rf"|<(?P<close>/?)(?P<name>[a-z][^\s/>]*+)(?P<attributes>{_ATTRIBUTES})"
+    rf"|<(script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\s/>]){_ATTRIBUTES}>?"
+    r"(?:[^<]++|<(?!/\1))*+"
+    rf"|<(/?)([a-z][^\s/>]*+)({_ATTRIBUTES})"
     r"|<[!?/][^>]*+",
     re.IGNORECASE | re.DOTALL,
 )
 """As the HTML standard's tokenizer sees them: what stands in comments, scripts and quotes is no tag."""
 
-_NEVER_OPEN: Final = frozenset(
+_NO_DEPTH: Final = (
     # void elements, and those whose end tag may be left out because the next one of their kind ends them
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "source",
-        "track",
-        "wbr",
-        "param",
-        "keygen",
-        "basefont",
-        "frame",
-        "p",
-        "li",
-        "dt",
-        "dd",
-        "option",
-        "optgroup",
-        "td",
-        "th",
-        "tr",
-        "thead",
-        "tbody",
-        "tfoot",
-        "colgroup",
-        "rp",
-        "rt",
-        "html",
-        "head",
-        "body",
-    ]
+    "area base br col embed hr img input link meta source track wbr param keygen basefont frame "
+    "p li dt dd option optgroup td th tr thead tbody tfoot colgroup rp rt html head body"
 )
-_FORMATTING: Final = frozenset(
-    ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"]
+_FORMATTING: Final = "a b big code em font i nobr s small strike strong tt u"
+_PLAIN_KIND, _NO_DEPTH_KIND, _FORMATTING_KIND = 0, 1, 2
+_KINDS: Final = dict.fromkeys(_NO_DEPTH.split(), _NO_DEPTH_KIND) | dict.fromkeys(
+    _FORMATTING.split(), _FORMATTING_KIND
 )
 
 
-def check(html: str) -> int:
+def check(html: str) -> int:  # noqa: C901 - one loop over all tags, which calls would slow down
     """Return how many tags there are at most; raise `Unusable` where they would cost out of proportion."""
     tags = html.count("<")
     if len(html) <= HARMLESS_CHARACTERS and (
@@ -97,8 +64,8 @@ def check(html: str) -> int:
     depth = formatting = steps = rebuilt = 0
     still_open: dict[str, int] = {}
     for tag in _TAG.finditer(html):
-        name = tag["name"]
-        if name is None:
+        close, name, attributes = tag.group(2, 3, 4)
+        if name is None:  # a comment, a script and the like
             continue
         steps += depth
         rebuilt += formatting
@@ -106,22 +73,20 @@ def check(html: str) -> int:
             raise Unusable(Reason.TOO_COMPLEX, f"tags nested {depth} deep")
         if rebuilt > MAX_REBUILT:
             raise Unusable(Reason.TOO_COMPLEX, f"{formatting} formatting elements left open")
-        if (
-            len(tag["attributes"]) > MAX_ATTRIBUTES
-            and len(_ATTRIBUTE.findall(tag["attributes"])) > MAX_ATTRIBUTES
-        ):
+        if len(attributes) > MAX_ATTRIBUTES and len(_ATTRIBUTE.findall(attributes)) > MAX_ATTRIBUTES:
             raise Unusable(Reason.TOO_COMPLEX, f"more than {MAX_ATTRIBUTES} attributes in one tag")
-        name = name.lower()
-        if name in _NEVER_OPEN:
+        kind = _KINDS.get(name)
+        if kind is None:
+            name = name.lower()
+            kind = _KINDS.get(name, _PLAIN_KIND)
+        if kind == _NO_DEPTH_KIND:
             continue
-        opened = still_open.get(name, 0)
-        if tag["close"]:
-            if opened:
-                still_open[name] = opened - 1
-                depth -= 1
-                formatting -= name in _FORMATTING
-        else:
-            still_open[name] = opened + 1
+        if not close:
+            still_open[name] = still_open.get(name, 0) + 1
             depth += 1
-            formatting += name in _FORMATTING
+            formatting += kind == _FORMATTING_KIND
+        elif still_open.get(name):
+            still_open[name] -= 1
+            depth -= 1
+            formatting -= kind == _FORMATTING_KIND
     return tags

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.records import RawDocument, RawStub, Record, Segment
 from streams.settings import ChunkSettings
 from streams.tokens import load_tokenizer
 from workers.chunk.extract import extract
-from workers.chunk.language import detect
+from workers.chunk.language import Language, detect
 from workers.chunk.reasons import Reason, Unusable
 from workers.chunk.segment import cut
 from workers.stage import Drop, Outcome, Stage
 
 REASONS: Final = tuple(reason.value for reason in Reason)
 CONTENT_HASH_BYTES: Final = 16
+
+
+class _Text(NamedTuple):
+    document: RawDocument
+    title: str
+    text: str
+    language: Language
 
 
 class ChunkStage(Stage[RawDocument | RawStub, Segment]):
@@ -38,8 +45,13 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
         self._tokens = load_tokenizer(self.config.tokenizer)
 
     def process(self, records: Sequence[RawDocument | RawStub]) -> Sequence[Outcome]:
-        """Return each document's segments, or why it is dropped."""
-        return [self._one(record) for record in records]
+        """Return each document's segments, or why it is dropped.
+
+        First all texts, then all segments: the table of words that counts tokens stays in the processor's
+        cache from one text to the next, where a parser's tree between them would drive it out.
+        """
+        texts = [self._text(record) for record in records]
+        return [text if isinstance(text, Drop) else self._segments(text) for text in texts]
 
     def identity(self, outputs: Sequence[Record]) -> int:
         """Return the first 8 bytes of the document's content hash."""
@@ -52,27 +64,28 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
         """Raw offsets of the lane among which exact duplicates are sought."""
         return self.config.duplicate_window
 
-    def _one(self, record: RawDocument | RawStub) -> Outcome:
+    def _text(self, record: RawDocument | RawStub) -> _Text | Drop:
         if isinstance(record, RawStub):
             place = f"{record.source} at byte {record.start}, {record.length} bytes"
             return Drop(Reason.STUB.value, f"{record.reason}: {place}")
+        config = self.config
         try:
-            return self._segments(record)
+            title, text = extract(record, config.max_payload_bytes, config.max_text_characters)
         except Unusable as unusable:
             return Drop(unusable.reason.value, unusable.detail)
-
-    def _segments(self, document: RawDocument) -> list[Segment]:
-        config = self.config
-        title, text = extract(document, config.max_payload_bytes, config.max_text_characters)
         if len(text) < config.min_characters:
-            raise Unusable(
-                Reason.TOO_SHORT, f"{len(text)} characters, at least {config.min_characters} wanted"
-            )
-        language, score = detect(text, config.languages)
-        if config.languages and (language not in config.languages or score < config.min_language_score):
-            raise Unusable(Reason.LANGUAGE, f"{language} {score:.2f}")
+            detail = f"{len(text)} characters, at least {config.min_characters} wanted"
+            return Drop(Reason.TOO_SHORT.value, detail)
+        language = detect(text, config.languages)
+        wanted = not config.languages or language.code in config.languages
+        if not wanted or language.score < config.min_language_score:
+            return Drop(Reason.LANGUAGE.value, f"{language.code} {language.score:.2f}")
+        return _Text(record, title, text, language)
+
+    def _segments(self, content: _Text) -> list[Segment]:
+        document, title, text, language = content
         content_hash = hashlib.blake2b(text.encode(), digest_size=CONTENT_HASH_BYTES).digest()
-        pieces = cut(text, self._tokens, config.segment_tokens)
+        pieces = cut(text, self._tokens, self.config.segment_tokens)
         return [
             Segment(
                 document_id=document.id,
@@ -82,8 +95,8 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
                 url=document.url,
                 title=title,
                 text=piece.text,
-                language=language,
-                language_score=score,
+                language=language.code,
+                language_score=language.score,
                 tokens=piece.tokens,
                 tokenizer=self._tokens.name,
                 content_hash=content_hash,
