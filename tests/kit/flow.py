@@ -94,6 +94,24 @@ def delete_before(settings: Settings, topic: str, lane: int, offset: int) -> Non
         admin.close()
 
 
+def limit_messages(settings: Settings, topic: str, size: int) -> None:
+    """Let the broker refuse what is larger; return once it does."""
+    from kafka.admin import ConfigResource
+
+    admin = clients.admin(settings)
+    try:
+        admin.alter_configs([ConfigResource("topic", topic, configs={"max.message.bytes": str(size)})])
+        deadline = time.monotonic() + 30
+        while True:
+            described = admin.describe_configs([ConfigResource("topic", topic)], config_filter="all")["topic"]
+            if described[topic]["max.message.bytes"]["value"] == str(size):
+                return
+            assert time.monotonic() < deadline, f"{topic} keeps its limit"
+            time.sleep(0.05)
+    finally:
+        admin.close()
+
+
 @dataclass(frozen=True)
 class Seen:
     """One record of a lane as it lies in the log."""

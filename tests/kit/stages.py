@@ -14,9 +14,11 @@ from streams.records import (
     InstantiatedSegment,
     JudgedSegment,
     MatchedSegment,
+    Pair,
     RawDocument,
     RawStub,
     Segment,
+    Verdict,
 )
 from streams.settings import (
     ChunkSettings,
@@ -135,7 +137,52 @@ class Judge(Stage[InstantiatedSegment, JudgedSegment]):
         return [[JudgedSegment(instantiated=record, judge="test")] for record in records]
 
 
-KINDS = {"expand": Expand, "pass": Pass, "match": Match, "instantiate": Instantiate, "judge": Judge}
+class Pairs(Instantiate):
+    """Copies the beginning of each segment as an answer: one pair, or two where its length is even."""
+
+    def process(self, records: Sequence[MatchedSegment]) -> Sequence[Outcome]:
+        return [[self.copied(record)] for record in records]
+
+    def copied(self, record: MatchedSegment) -> InstantiatedSegment:
+        text = record.segment.text
+        pairs = [
+            Pair(
+                template_id=name,
+                instruction=f"Copy {name}.",
+                answer=text[:20],
+                excerpts=[(0, 20)],
+                excerpt_share=1.0,
+            )
+            for name in (("first", "second") if len(text) % 2 == 0 else ("first",))
+        ]
+        return InstantiatedSegment(matched=record, engine="test", model="none", pairs=pairs)
+
+
+class Best(Judge):
+    """Gives every pair the best score."""
+
+    def process(self, records: Sequence[InstantiatedSegment]) -> Sequence[Outcome]:
+        return [
+            [
+                JudgedSegment(
+                    instantiated=record,
+                    judge="test",
+                    verdicts=[Verdict(template_id=pair.template_id, score=5) for pair in record.pairs],
+                )
+            ]
+            for record in records
+        ]
+
+
+KINDS = {
+    "expand": Expand,
+    "pass": Pass,
+    "match": Match,
+    "instantiate": Instantiate,
+    "judge": Judge,
+    "pairs": Pairs,
+    "best": Best,
+}
 
 if __name__ == "__main__":
     from workers.__main__ import work

@@ -178,7 +178,7 @@ def test_a_hole_before_raw_stops_the_lane():
 
 
 def test_late_writes_of_a_source_that_was_given_up_are_no_hole():
-    """The new ingester read the tail (1, 0), found source 1 gone, and began source 2; then the zombie woke."""
+    """The new ingester read the tail (1, 0), found source 1 gone, began source 2; then the zombie woke."""
     it = lane(root=True)
     log = [((1, 0), NO_ORIGIN), ((1, 5), (1, 0)), ((2, 0), (1, 0)), ((1, 7), (1, 5)), ((2, 3), (2, 0))]
     slots = accept(it, *(raw(n, origin, previous) for n, (origin, previous) in enumerate(log)))

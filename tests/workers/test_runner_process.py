@@ -6,7 +6,7 @@ import random
 import signal
 import time
 
-from kit.flow import RawWriter, check_gapless, filtered, raw_ends, read_lanes, wait_drained
+from kit.flow import RawWriter, check_gapless, filtered, limit_messages, raw_ends, read_lanes, wait_drained
 from kit.processes import wait_for
 
 from streams import clients, generations, topics
@@ -23,7 +23,7 @@ def test_a_failed_send_ends_the_process_and_leaves_no_hole(pipeline, workers):
     settings, generation = pipeline(2)
     worker = workers.start(settings, "expand", "slot")
     wait_for(lambda: worker.metrics()["finestream_lanes_open"] == 2, worker)
-    limit(settings, "chunked", 20_000)  # the broker refuses what the worker believes to be fine
+    limit_messages(settings, "chunked", 20_000)  # the broker refuses what the worker believes to be fine
     raw = RawWriter(settings, generation)
     raw.write(0, b"first")
     raw.write(0, random.randbytes(20_000).hex().encode())
@@ -34,20 +34,12 @@ def test_a_failed_send_ends_the_process_and_leaves_no_hole(pipeline, workers):
     found = read_lanes(settings, "chunked")
     check_gapless(found[0])
     assert len(found[0]) <= 1
-    limit(settings, "chunked", clients.MAX_REQUEST_BYTES)
+    limit_messages(settings, "chunked", clients.MAX_REQUEST_BYTES)
     worker = workers.start(settings, "expand", "slot")
     wait_drained(settings, "chunked", raw_ends(settings), alive=lambda: worker.alive)
     found = read_lanes(settings, "chunked")[0]
     check_gapless(found)
     assert [texts(found)[i] for i in (0, 2, 51)] == ["first#0", "behind 0#0", "behind 49#0"]
-
-
-def limit(settings, topic, size):
-    from kafka.admin import ConfigResource
-
-    admin = clients.admin(settings)
-    admin.alter_configs([ConfigResource("topic", topic, configs={"max.message.bytes": str(size)})])
-    admin.close()
 
 
 def test_a_worker_that_is_told_to_go_finishes_what_it_began_and_no_more(pipeline, workers):

@@ -1,0 +1,40 @@
+"""`finestream ingest` from a slow disk: documents come in bursts, and what is sent lingers before it leaves.
+
+So a kill or a stop falls into a source, with batches that were handed over and are not yet on their way.
+`SLOW_BURST` documents come at once, then `SLOW_SECONDS` pass for each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+
+def main() -> None:
+    burst, seconds = int(os.environ["SLOW_BURST"]), float(os.environ["SLOW_SECONDS"])
+    from streams import clients
+    from streams.cli import main as finestream
+    from streams.ingest import ingester
+
+    open_reader, sync_producer = ingester.open_reader, clients.sync_producer
+
+    def slowly(*arguments: Any) -> Iterable[Any]:
+        for number, item in enumerate(open_reader(*arguments), 1):
+            yield item
+            if number % burst == 0:
+                time.sleep(burst * seconds)
+
+    def lingering(settings: Any, **more: Any) -> Any:
+        return sync_producer(settings, **{"linger_ms": 200, **more})
+
+    ingester.open_reader = slowly
+    clients.sync_producer = lingering
+    sys.argv = ["finestream", "ingest", *sys.argv[1:]]
+    finestream()
+
+
+if __name__ == "__main__":
+    main()
