@@ -3,7 +3,7 @@
 #   make demo ARGS="…"     the main job, on this machine; ARGS as in `finestream demo --help`
 #   make test ARGS="…"     the tests that fit into minutes; ARGS go to pytest
 #   make bench NAMES="…"   benchmarks, all or by name: figures against their goals
-#   make chaos ARGS="…"    the long tests: kills, zombies, a full comparison of the ledger
+#   make chaos ARGS="…"    the long run: kills, zombies, a full comparison of the ledger (ARGS=--help); long tests
 #   make lint              ruff, its formatter, mypy
 #
 # torch comes as its CUDA build from the default registry, about 4.5 GB. Who can reach the CPU builds sets
@@ -57,7 +57,8 @@ bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/run.py $(NAMES)
 
 chaos: $(STAMP)
-	@$(BIN)/python -m pytest -m long $(ARGS)
+	@$(BIN)/python tests/chaos/run.py $(ARGS)
+	@$(BIN)/python -m pytest -m long
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
