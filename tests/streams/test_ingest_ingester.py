@@ -18,10 +18,11 @@ from monitoring.metrics import IngestMetrics
 from streams import books, clients, generations, topics
 from streams.broker import Broker
 from streams.errors import Fenced, LaneRecreated, LaneTrimmed, SourceError
-from streams.ingest.booking import SourceBook, booking_key, new_booking, transactional_id
+from streams.ingest.booking import Booking, SourceBook, booking_key, new_booking, transactional_id
 from streams.ingest.ingester import Ingester, preview
 from streams.ingest.raw_tails import read_tails
 from streams.ingest.source import inspect
+from streams.positions import unpack_origin
 from streams.settings import Settings, to_environment
 
 Make = Callable[..., Settings]
@@ -79,6 +80,25 @@ def test_the_book_says_what_became_of_each_source(made: Settings, tmp_path: Path
     assert value("finestream_ingest_stubs_total", {"reason": "truncated"}) == 1
     assert value("finestream_ingest_skipped_total", {"reason": "http_error"}) == 2
     assert value("finestream_ingest_sources_total", {"outcome": "damaged"}) == 1
+
+
+def test_records_lie_between_the_two_entries_of_their_source(made: Settings, tmp_path: Path) -> None:
+    """By the broker's own clock: booked before the first record, booked done after the last."""
+    for name in "abc":
+        Ingester(made).run([str(lines(tmp_path / f"{name}.jsonl", 30))])
+    begun, done = {}, {}
+    for entry in books.read_log(made, "sources"):
+        booking = msgspec.msgpack.decode(entry.value, type=Booking)
+        times, sequence = (done, booking.sequence) if booking.sequence else (begun, entry.offset + 1)
+        times[sequence] = entry.timestamp
+    sent: dict[int, list[int]] = {}
+    for lane in range(made.pipeline.lanes):
+        for record in books.read_log(made, "raw", lane):
+            sent.setdefault(unpack_origin(record.key).source, []).append(record.timestamp)
+    assert sent.keys() == begun.keys() == done.keys()
+    for sequence, times in sent.items():
+        assert begun[sequence] <= min(times)
+        assert max(times) <= done[sequence]
 
 
 def test_a_known_file_is_passed_over_and_a_changed_one_read_again(made: Settings, tmp_path: Path) -> None:
