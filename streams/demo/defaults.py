@@ -27,7 +27,6 @@ _SECTIONS: Final[dict[str, dict[str, Any]]] = {
         "batch_sequences": 1,
         "learning_rate": 3e-3,
         "warmup_steps": 10,
-        "heldout_share": 0.1,
         "threads": 1,
     },
 }

@@ -4,11 +4,11 @@ Documents of at most 120 tokens enter `raw` at 5 a second; one worker a stage, t
 extractive engine, on the embedded broker. Every time is the broker's own (LogAppendTime, milliseconds): that
 of the record in a topic, less that of its document's record before. What each stage adds is shown beside.
 Only documents that go all the way as segments count, and the first ones not: a model's first call is slow.
+On a machine that is not idle the figure says nothing; the load average stands beside it.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -27,14 +27,18 @@ from kit.flow import RawWriter
 
 from streams import generations, pipeline
 from streams.drained import DrainWatch
+from streams.ingest.ingester import open_reader
+from streams.ingest.items import Document, Item
+from streams.ingest.source import inspect
 from streams.lane_log import LaneStream, LogReader
-from streams.records import RawDocument, encode
+from streams.records import RawDocument, decode, encode
 from streams.samples import sample_paths
 from streams.settings import STAGES, Settings, load
 from streams.supervisor import Plan, Supervisor, stage_slots
 from streams.tokens import load_tokenizer
+from workers.chunk.extract import extract
 
-DOCUMENTS = 200
+DOCUMENTS = 300
 WARM_UP = 20
 A_SECOND = 5
 MOST_TOKENS = 120
@@ -43,30 +47,39 @@ LANES = 8
 GOAL = 0.5
 
 
-def documents() -> Iterator[RawDocument]:
-    """Short documents: the first sentences of the shipped encyclopedia's paragraphs, then the next ones."""
+def documents() -> list[RawDocument]:
+    """The first sentences of the shipped health and government pages, each its own document."""
+    (path,) = [path for path in sample_paths() if path.name.startswith("health")]
+    found = [
+        RawDocument(
+            id=url, url=url, source="benchmark", content_type="text/plain", payload=text.encode(), title=title
+        )
+        for url, title, text in _texts(path)
+    ]
+    return found[:: len(found) // DOCUMENTS or 1][:DOCUMENTS]
+
+
+def _texts(path: Path) -> Iterator[tuple[str, str, str]]:
+    """The first sentences of a file's documents, as many as fit: (url, title, text)."""
     tokenizer = load_tokenizer("finestream-bpe")
-    (path,) = [path for path in sample_paths() if path.name.startswith("encyclopedia")]
-    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-    for row in rows:
+    for item in open_file(path):
+        if not isinstance(item, Document):
+            continue
+        title, text = extract(decode(encode(item.record), RawDocument), 1_000_000, 1_000_000)
         kept = ""
-        for sentence in row["text"].replace(". ", ".\n").splitlines():
+        for sentence in text.replace(". ", ".\n").splitlines():
             longer = f"{kept} {sentence}".strip()
             if tokenizer.count(longer) > MOST_TOKENS:
-                if len(kept) >= LEAST_CHARACTERS:
-                    yield document(row, kept)
-                kept = sentence
-            else:
-                kept = longer
-        if len(kept) >= LEAST_CHARACTERS and tokenizer.count(kept) <= MOST_TOKENS:
-            yield document(row, kept)
+                break
+            kept = longer
+        if len(kept) >= LEAST_CHARACTERS:
+            yield item.record.url, title, kept
 
 
-def document(row: dict[str, str], text: str) -> RawDocument:
-    return RawDocument(
-        id=f"{row['url']}/{hash(text)}", url=row["url"], source="benchmark", content_type="text/plain",
-        payload=text.encode(), title=row["title"],
-    )  # fmt: skip
+def open_file(path: Path) -> Iterator[Item]:
+    source = inspect(str(path))
+    with path.open("rb", buffering=0) as file:
+        yield from open_reader(file, source, 6_000_000)
 
 
 def appended(settings: Settings, name: str) -> dict[tuple[int, int], int]:
@@ -112,21 +125,9 @@ def quantiles(seconds: list[float]) -> tuple[float, float]:
     return statistics.median(seconds), statistics.quantiles(seconds, n=100, method="inclusive")[98]
 
 
-def figure(name: str, value: float, goal: float | None = None, baseline: str | None = None) -> None:
-    print(
-        json.dumps(
-            {
-                "name": name, "value": round(value, 4), "unit": "s", "goal": goal, "better": "lower",
-                "baseline": baseline, "met": None if goal is None else round(value, 4) <= goal,
-            }
-        ),
-        flush=True,
-    )  # fmt: skip
-
-
 def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="finestream-bench-"))
-    wanted = [item for item, _ in zip(documents(), range(DOCUMENTS), strict=False)]
+    wanted = documents()
     settings = load(
         data_dir=folder,
         broker={"port": 0},
@@ -157,17 +158,24 @@ def main() -> int:
         return [(times[after][place] - times[before][place]) / 1000 for place in through]
 
     median, worst = quantiles(between(pipeline.RAW, "judged"))
-    parts, adds = [], []
+    stages = {}
     for stage, (before, after) in zip(STAGES, pairwise(pipeline.TOPICS), strict=True):
         p50, p99 = quantiles(between(before, after))
-        parts.append(f"{stage} {p50:.3f}/{p99:.3f}")
-        adds.append((stage, p50, p99))
-    stages = f"none; median {median:.3f}; added by stage (median/p99): {', '.join(parts)}"
-    figure("idle_latency_p99_s", worst, GOAL, stages)
-    figure("idle_latency_p50_s", median)
-    for stage, p50, p99 in adds:
-        figure(f"idle_latency_{stage}_p50_s", p50)
-        figure(f"idle_latency_{stage}_p99_s", p99)
+        stages[stage] = {"p50_s": round(p50, 3), "p99_s": round(p99, 3)}
+    cores, load_average = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    result = {
+        "name": "idle_latency_p99_s",
+        "value": round(worst, 3),
+        "unit": "s from raw to judged",
+        "goal": GOAL,
+        "better": "lower",
+        "baseline": f"none; {cores} cores, load average {load_average:.1f}",
+        "met": round(worst, 3) <= GOAL,
+        "p50_s": round(median, 3),
+        "stages": stages,
+        "documents": len(through),
+    }
+    print(json.dumps(result))
     return 0
 
 

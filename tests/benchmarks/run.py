@@ -44,7 +44,7 @@ def read_figure(line: str) -> dict[str, Any]:
         figure = json.loads(line)
     except ValueError:
         raise Broken(f"stdout is for JSON lines, not {line[:80]!r}") from None
-    if not isinstance(figure, dict) or set(figure) != set(KEYS):
+    if not isinstance(figure, dict) or not set(KEYS) <= set(figure):
         raise Broken(f"a figure has the keys {', '.join(KEYS)}: {line[:200]}")
     value, goal, better = figure["value"], figure["goal"], figure["better"]
     if not isinstance(value, (int, float)) or value != value or better not in {"lower", "higher"}:  # noqa: PLR0124
