@@ -2,7 +2,7 @@
 
 A thin typed wrapper over `tokenizers`. What it adds: text is only ever text (a crawl page that contains
 `<|end_of_text|>` gets the tokens of those characters, never the special id); identity by fingerprint; and a
-count that is exact but ten times cheaper than encoding, since counting every document of the stream would
+count that is exact but 5-10 times cheaper than encoding, since counting every document of the stream would
 otherwise cost more than extracting its text. The alternative, an estimate by characters, would make the
 trainer's token budget an estimate too.
 """
@@ -27,7 +27,7 @@ LLAMA3_SPLIT: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Llama 3 (the paper's tokenizer, section 4.1) and ours part a text before BPE merges anything."""
+"""How Llama 3 (the paper's tokenizer) and ours part a text before BPE merges anything."""
 
 _NAMES: Final = {
     "bos": ("<|begin_of_text|>", "<s>", "<bos>", "<|im_start|>", "<|startoftext|>"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from html import unescape
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_mime
@@ -30,6 +30,16 @@ MAX_TITLE_CHARACTERS: Final = 300
 _SIMPLE_TAGS: Final = 500
 _DEEPER: Final = "<div><div><div>"
 _CHROME: Final = "nav, aside, footer"
+
+MAIN_CONTENT: Final[dict[str, Any]] = {
+    "main_content": True,
+    "preserve_formatting": True,
+    "comments": False,
+    "post_meta": False,
+    "alt_texts": False,
+    "skip_elements": [_CHROME],
+}
+"""Resiliparse's options."""
 
 _CONTROL: Final = re.compile(
     "[\0-\b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufff9-\ufffd\ufffe\uffff\ud800-\udfff]"
@@ -147,15 +157,7 @@ def _from_html(html: str, url: str) -> tuple[str, str]:
     tags = markup.check(html)
     start = _body(html) if tags <= _SIMPLE_TAGS else 0
     whole = f"{html[:start]}{_DEEPER}{html[start:]}" if start else html
-    text = extract_plain_text(
-        whole,
-        main_content=True,
-        preserve_formatting=True,
-        comments=False,
-        post_meta=False,
-        alt_texts=False,
-        skip_elements=[_CHROME],
-    )
+    text = extract_plain_text(whole, **MAIN_CONTENT)
     if not text.strip():  # a page of nothing but what looks like chrome
         text = extract_plain_text(whole, main_content=False, preserve_formatting=True, alt_texts=False)
     if "\t" in text:  # two stand between the cells of a table

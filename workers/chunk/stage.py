@@ -32,7 +32,7 @@ class _Text(NamedTuple):
 
 
 class ChunkStage(Stage[RawDocument | RawStub, Segment]):
-    """Documents to segments (the paper's section 3.2 takes documents whole, up to a context's length)."""
+    """Documents to segments. Whether and how to cut, the paper does not say: our choice."""
 
     name = "chunk"
     reads = (RawDocument, RawStub)
