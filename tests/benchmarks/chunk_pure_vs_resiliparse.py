@@ -2,8 +2,8 @@
 
 Bare = detect the encoding, decode, extract the main content with the stage's own options. The stage also
 guards against costly markup, cleans, finds title and language, hashes, counts tokens exactly, cuts and builds
-records. Both run in this process, in turns, over the same pages; the best round of each counts, since whatever
-else the machine does can only add.
+records. Both run in this process, in turns, over the same pages; the best round of each counts: whatever else
+the machine does can only add.
 
 The pages are made here, 54 kB each: the shipped documents' texts in the frame of a usual site, with the tags
 (about 1,000) and the share of text (a tenth) of real pages of that size. Given WARC files as arguments, it
