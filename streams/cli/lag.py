@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   finestream lag
-  finestream lag --lanes
+  finestream lag --lanes --run demo
   watch -n 2 finestream lag
   finestream lag --format json | jq '.stages[] | {stage, records, seconds}'
 """
@@ -22,6 +22,10 @@ EXAMPLES = """\
 
 def lag(
     by_lane: Annotated[bool, typer.Option("--lanes", help="Every lane, not only the sums.")] = False,
+    run: Annotated[
+        str | None,
+        typer.Option(help="The trainer's run, such as demo [default: trainer.run].", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     sets: Sets = None,
@@ -35,14 +39,22 @@ def lag(
     from streams import lag as lags
 
     settings = read_settings(data_dir, config, sets)
+    if run is not None:
+        named = settings.trainer.model_copy(update={"run": run})
+        settings = settings.model_copy(update={"trainer": named})
     generation = generations.load(settings)
     stages = lags.stages(settings, generation)
-    run = lags.trainer(settings, generation)
+    trained = lags.trainer(settings, generation)
     data: dict[str, Any] = {"generation": generation.id, "stages": [_stage(stage) for stage in stages]}
     data["trainer"] = None
-    if run is not None:
-        documents = sum(lane["documents"] for lane in run.lanes)
-        data["trainer"] = {"run": run.run, "step": run.step, "documents": documents, "lanes": run.lanes}
+    if trained is not None:
+        documents = sum(lane["documents"] for lane in trained.lanes)
+        data["trainer"] = {
+            "run": trained.run,
+            "step": trained.step,
+            "documents": documents,
+            "lanes": trained.lanes,
+        }
     show(data, output, lambda: _lines(data, by_lane=by_lane))
 
 

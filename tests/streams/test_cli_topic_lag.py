@@ -233,7 +233,8 @@ def test_lag_with_workers_and_without(finestream, lanes, tmp_path, until):
             {"lane": 1, "position": None, "raw_end": 2, "documents": 2},
         ],
     }  # fmt: skip
-    code, out, _ = finestream("lag", "--lanes")
+    assert finestream.json("lag", "--run", "other")["trainer"] is None
+    code, out, _ = finestream("lag", "--lanes", "--run", "main")
     assert code == 0
     assert "trainer, run main: step 2, 2 documents of raw are not yet in its ledger" in out
     assert "finestream.1.judge reads instantiated" in out
