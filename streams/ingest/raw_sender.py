@@ -7,6 +7,7 @@ send waits while more than `ingest.inflight_bytes` are unacknowledged. A failed 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -59,6 +60,8 @@ class RawSender:
         acknowledged: Acknowledged,
         stopping: Callable[[], bool],
     ) -> None:
+        from kafka.errors import KafkaTimeoutError  # noqa: PLC0415 - `finestream --help` does not pay for it
+
         self._previous = list(tails)
         self._epoch = epoch
         self._limit_bytes = settings.ingest.inflight_bytes
@@ -68,6 +71,7 @@ class RawSender:
         self._inflight: deque[tuple[Any, int, int]] = deque()  # (future, value bytes, payload bytes)
         self._inflight_bytes = 0
         self._buffer = bytearray()
+        self._too_long: type[Exception] = KafkaTimeoutError
         # Aborts of a connection are the library's to repeat; only it knows what the broker has taken.
         self._producer = clients.sync_producer(settings, max_block_ms=clients.NEVER_MS, **BATCHES)
 
@@ -95,6 +99,8 @@ class RawSender:
     def flush(self) -> None:
         """Return once the broker has acknowledged everything."""
         if self._inflight:
+            with contextlib.suppress(self._too_long):
+                self._producer.flush(timeout=WAIT_SECONDS)  # also what lingers
             self._wait(0)
 
     def close(self) -> None:
@@ -103,15 +109,13 @@ class RawSender:
 
     def _wait(self, until_bytes: int) -> None:
         """Wait for acknowledgements, oldest first, until no more than so many bytes are in flight."""
-        from kafka.errors import KafkaTimeoutError  # noqa: PLC0415
-
         began = silent_since = time.monotonic()
         while self._inflight and self._inflight_bytes > until_bytes:
             future, value_bytes, payload_bytes = self._inflight[0]
             try:
                 if not future.is_done:
                     future.get(timeout=WAIT_SECONDS)
-            except KafkaTimeoutError:
+            except self._too_long:
                 now = time.monotonic()
                 if self._stopping() and now - began > self._drain_seconds:
                     die("the broker does not acknowledge; stopped anyway, start it again later", 130)

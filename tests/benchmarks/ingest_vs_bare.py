@@ -37,6 +37,7 @@ from streams.settings import Settings, load
 DOCUMENTS = 1200
 ROUNDS = 7
 GOAL = 0.9
+BARE = ("bare", "bare, 1 MB")
 
 
 class Cost(NamedTuple):
@@ -118,7 +119,8 @@ def main() -> int:
             "unit": "ratio of documents per CPU-second",
             "goal": GOAL,
             "better": "higher",
-            "baseline": f"FastWARC and a bare idempotent produce: {DOCUMENTS / cpu['bare']:.0f} a CPU-second",
+            "baseline": "FastWARC and a bare idempotent produce, a CPU-second: {:.0f} in our usual batches "
+            "of 256 KB, {:.0f} in the ingester's of 1 MB".format(*(DOCUMENTS / cpu[n] for n in BARE)),
             "met": value >= GOAL,
         }
         print(json.dumps(result))
