@@ -14,8 +14,8 @@ from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-
 from extractive_gold import auc, cases, load_gold
+
 from workers.encoder import EMBEDDED, Encoder
 from workers.engines.extractive.judge import ExtractiveJudge, names
 from workers.match import bank as banks

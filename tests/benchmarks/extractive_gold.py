@@ -1,4 +1,4 @@
-"""The extractive engine and its judge on the gold set: how often it answers, how well, and what the judge tells apart.
+"""The extractive engine and its judge on the gold set: how often, how well, and what the judge tells apart.
 
 Informational, without a goal: the engine is a floor. It sees each gold template as the one candidate of its
 document. The judge's AUC is against negatives made from gold pairs, and against gold rows scored 1 to 3; its
@@ -80,7 +80,7 @@ def slot_values(template: str, instruction: str) -> dict[str, str]:
 
 
 def gold_pair(row: dict[str, Any], segment: Segment, instruction: str, answer: str) -> Pair:
-    """Return a pair as the engine would record it, with the spans where the text holds the answer as a whole."""
+    """Return a pair as the engine would record it, with its span where the text holds the answer."""
     start = segment.text.find(answer)
     return Pair(
         template_id=row["id"],

@@ -1,7 +1,7 @@
 """How a title's words are written inside a sentence: "Back Pain" is "back pain", "Duane Syndrome" is not.
 
-The text itself has the first word; where it never uses a word inside a sentence, a table decides: 14,600
-words that the documents which the table was made from (NOTICE) write in lower case at least nine times in ten.
+The text itself has the first word; where it never uses a word inside a sentence, a table decides: 15,500
+words that the documents it was made from (NOTICE) write in lower case at least four times in five.
 A word that is in neither stays as it stands, which is right for names and a blemish on rare terms.
 """
 
@@ -14,10 +14,14 @@ from importlib import resources
 from typing import Final
 
 _TERM_ENDINGS: Final = re.compile(
-    r"(?:uria|[ae]?emia|osis|itis|oma|omas|pathy|pathies|plasia|plasias|trophy|trophies|algia|iasis|opia|penia|"
-    r"cytosis|cephaly|dactyly|plegia|paresis|phobia|mania|rrhea|ectomy|otomy|plasty|scopy|ectasia|ectasis|stenosis|"
-    r"sclerosis|dysplasia|philia|genesis|lysis|megaly|malacia|ptosis|esthesia|kinesia|taxia|trichosis|keratosis|"
-    r"dontia|somia|blastoma|carcinoma|sarcoma|dystonia|myotonia|toxicity|gram|graphy|(?:oid|itar|al|ut|ic)ism)$"
+    r"(?:uria|[ae]?emia|osis|itis|oma|omas|pathy|pathies|plasia|plasias|trophy|trophies|algia|iasis|"
+    r"opia|penia|"
+    r"cytosis|cephaly|dactyly|plegia|paresis|phobia|mania|rrhea|ectomy|otomy|plasty|scopy|ectasia|"
+    r"ectasis|stenosis|"
+    r"sclerosis|dysplasia|philia|genesis|lysis|megaly|malacia|ptosis|esthesia|kinesia|taxia|"
+    r"trichosis|keratosis|"
+    r"dontia|somia|blastoma|carcinoma|sarcoma|dystonia|myotonia|toxicity|gram|graphy|(?:oid|itar|al|"
+    r"ut|ic)ism)$"
 )
 
 

@@ -9,7 +9,7 @@ passes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Final
@@ -41,18 +41,21 @@ class Plan:
     extra: str = ""
     """Description of the second slot, where there is one."""
     extra_kind: Extra | None = None
-    question: Question = Question(())
+    question: Question = field(default_factory=lambda: Question(()))
     refusal: str = ""
 
 
 _QUESTION: Final = re.compile(
-    r"^(?:so,? |and |ok,? )?(?:what|what's|whats|who|who's|whos|whom|whose|which|when|where|why|how|how's|is|are|was|were|do|"
-    r"does|did|can|could|should|will|would|has|have|at what|in what|in which|on what|for what|from what|by whom|"
+    r"^(?:so,? |and |ok,? )?(?:what|what's|whats|who|who's|whos|whom|whose|which|when|where|why|how|"
+    r"how's|is|are|was|were|do|"
+    r"does|did|can|could|should|will|would|has|have|at what|in what|in which|on what|for what|"
+    r"from what|by whom|"
     r"list|name|define|describe|explain (?:how|why|what|the|when|where|who)|tell)\b",
     re.IGNORECASE,
 )
 _NOUN_QUERY: Final = re.compile(
-    r"^(?:the )?(?:main |common |early |first |known )?(?:symptoms?|signs?|causes?|treatments?|diagnosis|risk factors?|"
+    r"^(?:the )?(?:main |common |early |first |known )?(?:symptoms?|signs?|causes?|treatments?|"
+    r"diagnosis|risk factors?|"
     r"side effects?|complications?|definition|meaning|history|benefits?|types?|prevention|prognosis|outlook|"
     r"uses?|origins?|incubation period|life cycle|health benefits|location|population)\b",
     re.IGNORECASE,
@@ -62,11 +65,15 @@ _SIDE_EFFECTS: Final = re.compile(
 )
 _REFUSED: Final = re.compile(
     r"\b(?:i|i'm|im|i've|i'd|i'll|me|my|mine|myself|we|we're|our|ours|us|your|yours|yourself|let's|lets)\b"
-    r"|\b(?:write|draft|compose|create an?|design an?|generate|act as|pretend|imagine|role|rewrite|summari[sz]e|sum up|"
-    r"translate|paraphrase|convert|compare|versus|vs|pros and cons|review|essay|poem|story|script|email|letter|"
+    r"|\b(?:write|draft|compose|create an?|design an?|generate|act as|pretend|imagine|role|rewrite|"
+    r"summari[sz]e|sum up|"
+    r"translate|paraphrase|convert|compare|versus|vs|pros and cons|review|essay|poem|story|script|"
+    r"email|letter|"
     r"headline|slogan|tagline|caption|tweet|blurb|quiz|exercise|tl;?dr|eli5)\b"
-    r"|\b(?:bullets?|bulleted|table|timeline|sentences?|paragraphs?|words|one line|short answer|briefly|in short|"
-    r"in detail|simple terms|simply|plain (?:english|language)|layman|beginners?|kid|year[- ]old|without any|step by step|"
+    r"|\b(?:bullets?|bulleted|table|timeline|sentences?|paragraphs?|words|one line|short answer|"
+    r"briefly|in short|"
+    r"in detail|simple terms|simply|plain (?:english|language)|layman|beginners?|kid|year[- ]old|"
+    r"without any|step by step|"
     r"example|examples|analogy|my own words|opinion|do you think|please|pls|plz|thanks|help me|justify|argue|"
     r"spoilers?|this morning|tonight|tomorrow|yesterday|this week|this year|latest|these days|joke)\b",
     re.IGNORECASE,
@@ -76,14 +83,18 @@ _VERB_SLOT: Final = re.compile(
 )
 _TO_NOUN: Final = re.compile(
     rf"\b(?:linked|related|due|lead|leads|led|similar|exposed|exposure|allergic|compared|respond|addicted|next|close|"
-    rf"belong|attached|sensitive|happens|happened|happen|in response|resistant|answer|solution|go|travel|trip|visit) to {SLOT}",
+    rf"belong|attached|sensitive|happens|happened|happen|in response|resistant|answer|"
+    rf"solution|go|travel|trip|visit) to {SLOT}",
     re.IGNORECASE,
 )
 _EXTRAS: Final = (
     (
         Extra.DATE,
         re.compile(
-            r"\b(?:a|the|specific|exact)?\s*(?:date|year|day and month|month and year|deadline or date|century)\b",
+            (
+                r"\b(?:a|the|specific|exact)?\s*(?:date|year|day and month|month and year|"
+                r"deadline or date|century)\b"
+            ),
             re.IGNORECASE,
         ),
     ),
@@ -91,13 +102,19 @@ _EXTRAS: Final = (
     (
         Extra.NAME,
         re.compile(
-            r"^(?:a |the )?(?:name of a |named? |full name of a )?(?:person|scientist|author|official|artist|inventor|founder)\b",
+            (
+                r"^(?:a |the )?(?:name of a |named? |full name of a )?(?:person|scientist|author|"
+                r"official|artist|inventor|founder)\b"
+            ),
             re.IGNORECASE,
         ),
     ),
 )
 _ACTION: Final = re.compile(
-    r"^(?:do|does|doing|be|being|have|having|make|making|\w+ing)\b|\b(?:someth|somebody|scenario|situation|claim|belief|statement|question|quote)\w*",
+    (
+        r"^(?:do|does|doing|be|being|have|having|make|making|\w+ing)\b|\b(?:someth|somebody|scenario|"
+        r"situation|claim|belief|statement|question|quote)\w*"
+    ),
     re.IGNORECASE,
 )
 
@@ -107,7 +124,7 @@ def _refuse(reason: str) -> Plan:
 
 
 @lru_cache(maxsize=65536)
-def plan(template: str) -> Plan:
+def plan(template: str) -> Plan:  # noqa: C901, PLR0911 -- one refusal after another is what it is
     """Read a template; cached, since a bank's templates come again and again."""
     parts = _SLOTS.split(template)
     texts, slots = tuple(parts[::2]), tuple(part.strip() for part in parts[1::2])

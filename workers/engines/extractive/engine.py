@@ -2,7 +2,8 @@
 
 A floor that lets the whole pipeline run on a laptop without a language model; it abstains unless sure
 (design rules a to g, one file each). Cheap checks come first: a segment whose candidates all fall to their
-words, or that names no subject, is never embedded. A segment's outcome depends on it and its candidates alone.
+words, or that names no subject, is never embedded. A segment's outcome depends on it and its candidates
+alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from workers.engines.extractive.roundtrip import RoundTrip
 from workers.engines.extractive.sentences import Unit, split
 from workers.engines.extractive.subject import Subject, find_subject
 from workers.match.bank import Bank
-from workers.match.index import description_embeddings
 
 NAME: Final = "extractive"
 DESCRIPTION_WEIGHT: Final = 0.5
@@ -65,7 +65,7 @@ class ExtractiveEngine:
         self._gate = typegate.TypeGate(bank, encoder)
         self._round_trip = RoundTrip(bank, encoder)
         self._bank = bank
-        self._descriptions = description_embeddings(bank, encoder)
+        self._descriptions: dict[int, FloatArray] = {}  # by row of the bank, as they are asked for
         self._domains = dict(zip(bank.ids, bank.domains, strict=True))
 
     def instantiate(self, segment: Segment, candidates: Sequence[Candidate]) -> list[Pair]:
@@ -83,7 +83,7 @@ class ExtractiveEngine:
             if subject is None:
                 rejected |= dict.fromkeys(left, (Reject.NO_SUBJECT if units else Reject.NO_TEXT, ""))
             else:
-                filled = self._fill(segment, candidates, plans, left, units, subject, rejected)
+                filled = self._fill(segment, plans, left, units, subject, rejected)
                 if filled:
                     made = self._answer(segment, candidates, filled, units, subject, rejected)
         return [
@@ -94,7 +94,6 @@ class ExtractiveEngine:
     def _fill(
         self,
         segment: Segment,
-        candidates: Sequence[Candidate],
         plans: Sequence[Plan],
         rows: Sequence[int],
         units: Sequence[Unit],
@@ -206,12 +205,17 @@ class ExtractiveEngine:
         return made
 
     def _description(self, candidate: Candidate) -> FloatArray:
-        """Return a candidate's description vector: the bank's, else made now."""
+        """Return a candidate's description vector; those of the bank are kept.
+
+        A text's vector does not depend on its batch (`workers.encoder`), nor then on who asked first.
+        """
         row = self._bank.rows.get(candidate.template_id)
-        if row is not None and self._bank.descriptions[row] == candidate.description:
-            kept: FloatArray = self._descriptions[row]
-            return kept
+        known = row is not None and self._bank.descriptions[row] == candidate.description
+        if known and row in self._descriptions:
+            return self._descriptions[row]
         made: FloatArray = self._encoder.encode([candidate.description])[0]
+        if known and row is not None:
+            self._descriptions[row] = made
         return made
 
     def _pair(

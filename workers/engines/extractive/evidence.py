@@ -1,10 +1,10 @@
 """What an answer must show: the words of a question, turned into patterns that its answer has to hold.
 
 A stock encoder finds a passage on the same theme; whether the passage answers the question it cannot say
-(cosines of answers and near misses overlap: notes on gold in dev/LOG.md). So every part of the question asks
-for evidence: a word of our small lexicon for its synonyms ("what causes" wants "caused by", "due to" …), any
-other word for itself. The price is yield: a right answer in words that we don't list is refused. An entailment
-model would know better, and would be a second model to carry; the engines' language models are that.
+(cosines of answers and near misses overlap). So every part of the question asks for evidence: a word of our
+small lexicon for its synonyms ("what causes" wants "caused by", "due to" …), any other word for itself. The
+price is yield: a right answer in words that we don't list is refused. An entailment model would know
+better, and would be a second model to carry; the engines' language models are that.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ PREVALENCE: Final = (
     r"\bper (?:\d|million|year)|\d ?(?:%|percent\b)|"
     r"\b(?:prevalence|incidence|frequency)\b|"
     r"\b(?:is|are|very|extremely|relatively|fairly|quite|more|less|most|least)(?: a| an| the)? "
-    r"(?:rare|uncommon|common)\b(?! (?:form|type|cause|symptom|sign|variant|feature|complication|subtype|treatment))|"
+    r"(?:rare|uncommon|common)\b(?! (?:form|type|cause|symptom|sign|variant|feature|complication|"
+    r"subtype|treatment))|"
     r"\b(?:has|have) been (?:reported|described|identified) in\b"
 )
 
@@ -102,7 +103,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
         ),
         (
-            r"\bhow (?:common|rare|frequent|widespread)\b|\bprevalence\b|\bincidence\b|\bhow many people (?:have|get|live)\b",
+            (
+                r"\bhow (?:common|rare|frequent|widespread)\b|\bprevalence\b|\bincidence\b|"
+                r"\bhow many people (?:have|get|live)\b"
+            ),
             _facet("prevalence", PREVALENCE),
         ),
         (
@@ -120,20 +124,28 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bsigns and symptoms\b|\bsigns or symptoms\b|\bwarning signs?\b|\bsymptoms?\b|\bsigns?\b",
             _facet(
                 "symptom",
-                r"\b(?:symptoms?|signs?|features?|findings)\b[^.]{0,90}?\b(?:includ\w+|are|is|were|may be|can be|such as|like|"
+                r"(?<!no )\b(?:symptoms?|signs?|features?|findings)\b[^.]{0,90}?\b(?:includ\w+|are|is|were|"
+                r"may be|can be|such as|like|"
                 r"resembles?|range|consist|but may)\b|\bcharacteri[sz]ed by\b|\bsymptoms?:",
                 heading=r"\bsymptoms?\b|\bsigns?\b",
             ),
         ),
         (
-            r"\bwhat (?:is |are )?(?:the )?(?:main |most common |known |usual |exact )?(?:causes?|reasons?)\b|\bcause[sd]?\b|"
-            r"\bhow does (?:someone|a person|one|anyone|anybody) (?:get|catch)\b|\bwhat makes\b|\btriggers?\b",
+            (
+                r"\bwhat (?:is |are )?(?:the )?(?:main |most common |known |usual |exact )?(?:causes?|"
+                r"reasons?)\b|\bcause[sd]?\b|"
+                r"\bhow does (?:someone|a person|one|anyone|anybody) (?:get|catch)\b|\bwhat makes\b|"
+                r"\btriggers?\b"
+            ),
             _facet(
                 "cause",
-                r"\bcaused by\b|\bdue to\b|\bbecause\b|\bresult(?:s|ed|ing)? (?:of|from|when)\b|\b(?:is|are) the result\b|"
-                r"\bcauses? of\b|\btriggered by\b|\bstems? from\b|\bcomes? from\b|\barises? (?:from|when)\b|\boccurs? when\b|"
+                r"\bcaused by\b|\bdue to\b|\bbecause\b|\bresult(?:s|ed|ing)? (?:of|from|when)\b|"
+                r"\b(?:is|are) the result\b|"
+                r"\bcauses? of\b|\btriggered by\b|\bstems? from\b|\bcomes? from\b|\barises? (?:from|"
+                r"when)\b|\boccurs? when\b|"
                 r"\bhappens? when\b|\bdevelops? when\b|\bcause is (?:not |un)known\b|\bbrought on by\b",
-                before_subject=r"\b(?:caus(?:es?|ed|ing)|trigger(?:s|ed)?|leads? to|responsible for|result(?:s|ing)? in)\s+"
+                before_subject=r"\b(?:caus(?:es?|ed|ing)|trigger(?:s|ed)?|leads? to|responsible for|"
+                r"result(?:s|ing)? in)\s+"
                 r"(?:[\w-]+\s+){0,3}$",
             ),
         ),
@@ -149,7 +161,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bis there (?:a|any) cure\b|\bcurable\b|\bcan .{0,40} be cured\b",
             _facet(
                 "cure",
-                r"\bno cure\b|\bcured?\b|\bno (?:specific|standard|known) treatment\b|\bsymptomatic\b|\bcurative\b",
+                (
+                    r"\bno cure\b|\bcured?\b|\bno (?:specific|standard|known) treatment\b|"
+                    r"\bsymptomatic\b|\bcurative\b"
+                ),
             ),
         ),
         (
@@ -160,7 +175,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
         ),
         (
-            r"\btreat(?:ment|s|ed|ments|ing)?\b(?: options?)?|\btherap(?:y|ies)\b|\bmanaged?\b|\bcured?\b|\bfixe?s?\b",
+            (
+                r"\btreat(?:ment|s|ed|ments|ing)?\b(?: options?)?|\btherap(?:y|ies)\b|\bmanaged?\b|"
+                r"\bcured?\b|\bfixe?s?\b"
+            ),
             _facet(
                 "treatment",
                 r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\bcured?\b|\bmanage[ds]?\b|"
@@ -175,10 +193,14 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
         ),
         (
-            r"\bpassed down(?: in families)?\b|\binherit\w*\b|\bhereditary\b|\bruns? in (?:the )?famil(?:y|ies)\b|\bgenetic\b",
+            (
+                r"\bpassed down(?: in families)?\b|\binherit\w*\b|\bhereditary\b|"
+                r"\bruns? in (?:the )?famil(?:y|ies)\b|\bgenetic\b"
+            ),
             _facet(
                 "inheritance",
-                r"\binherited\b|\binheritance\b|\bautosomal (?:dominant|recessive)\b|\bX-linked\b|\bruns? in (?:the |some )?famil|"
+                r"\binherited\b|\binheritance\b|\bautosomal (?:dominant|recessive)\b|\bX-linked\b|"
+                r"\bruns? in (?:the |some )?famil|"
                 r"\bpassed (?:down|on|from)\b|\bde novo\b|\bsporadic",
             ),
         ),
@@ -204,17 +226,20 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bwhat happens in the brain\b",
             _facet(
                 "brain",
-                r"\b(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b.*\b(?:damag|degenerat|abnormal|lesion|dysfunction|"
-                r"lose|loss|die|shrink|swell|signal|deposit|build|grow|chang)|"
-                r"\b(?:damag\w*|degenerat\w*|abnormal\w*|lesions?|dysfunction|loss|death|swelling|deposits?|changes?) (?:\w+ ){0,4}"
-                r"(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b",
+                r"\b(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b[^.;]*\b(?:damaged|"
+                r"degenerat\w+|lose|dies?|shrinks?|"
+                r"swells?|swelling|signals?|deposits?|builds? up|replaced|altered)\b|"
+                r"\b(?:damages?|damage to|degeneration of|dysfunction of|loss of|death of|alters?|"
+                r"swelling of|deposits? \w+ in) "
+                r"(?:\w+ ){0,4}(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b",
             ),
         ),
         (
             r"\bcomplications?\b|\blead to\b|\bconsequences?\b|\bdangers?\b|\brisks\b",
             _facet(
                 "complication",
-                r"\bcomplication|\blead(?:s|ing)? to\b|\bcan cause\b|\bmay cause\b|\bresult(?:s|ing)? in\b|\brisks?\b|"
+                r"\bcomplication|\blead(?:s|ing)? to\b|\bcan cause\b|\bmay cause\b|\bresult(?:s|"
+                r"ing)? in\b|\brisks?\b|"
                 r"\bdanger|\bcan (?:also )?(?:damage|develop)\b",
             ),
         ),
@@ -229,7 +254,8 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bget(?:s|ting)? better(?: on (?:its|their) own)?\b|\bgo away(?: on (?:its|their) own)?\b",
             _facet(
                 "recovery",
-                r"\b(?:improve|resolve|recover|disappear|subside)[sd]?\b|\bgo(?:es)? away\b|\bget(?:s)? better\b|"
+                r"\b(?:improve|resolve|recover|disappear|subside)[sd]?\b|\bgo(?:es)? away\b|"
+                r"\bget(?:s)? better\b|"
                 r"\bspontaneous|\brecovery\b|\bremission",
             ),
         ),
@@ -244,39 +270,53 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\b(?:at )?what age\b|\bhow old\b|\bage of onset\b",
             _facet(
                 "age",
-                r"\bage[sd]?\b|\bat birth\b|\bnewborn|\binfan(?:t|cy)|\bchildhood\b|\badulthood\b|\badolescen|\bdecade|"
+                r"\bage[sd]?\b|\bat birth\b|\bnewborn|\binfan(?:t|cy)|\bchildhood\b|\badulthood\b|"
+                r"\badolescen|\bdecade|"
                 r"\b(?:first|early|months?|years?) (?:of life|old)\b|\bcongenital|\bpuberty\b|\blate teens\b",
             ),
         ),
         (
-            r"\b(?:which |what )?parts? of (?:the|your) body(?: does it affect| is affected| are affected)?\b|"
-            r"\bwhat does it affect\b|\bwhich organs?(?: does it affect| are affected)?\b",
+            (
+                r"\b(?:which |what )?parts? of (?:the|your) body(?: does it affect| is affected|"
+                r" are affected)?\b|"
+                r"\bwhat does it affect\b|\bwhich organs?(?: does it affect| are affected)?\b"
+            ),
             _facet(
                 "body part",
-                r"\b(?:skin|eyes?|ears?|heart|brain|lungs?|liver|kidneys?|bones?|muscles?|nerves?|skeleton|skeletal|"
-                r"limbs?|hands?|feet|fingers|toes|face|facial|skull|spine|spinal|teeth|hair|nails?|blood|joints?|"
-                r"nervous system|immune system|intestin\w+|stomach|retina|skin|throat|mouth|genital\w*|hormon\w+)\b",
+                r"\b(?:skin|eyes?|ears?|heart|brain|lungs?|liver|kidneys?|bones?|muscles?|nerves?|"
+                r"skeleton|skeletal|"
+                r"limbs?|hands?|feet|fingers|toes|face|facial|skull|spine|spinal|teeth|hair|nails?|"
+                r"blood|joints?|"
+                r"nervous system|immune system|intestin\w+|stomach|retina|skin|throat|mouth|"
+                r"genital\w*|hormon\w+)\b",
             ),
         ),
         (
             r"\b(?:a |the )?newborns?\b|\b(?:a )?bab(?:y|ies)\b|\binfants?\b",
             _facet(
                 "newborn",
-                r"\bnewborns?\b|(?<!present )\bat birth\b|\bneonat|\bborn with\b|\bfirst (?:days?|weeks?) of life\b",
+                (
+                    r"\bnewborns?\b|(?<!present )\bat birth\b|\bneonat|\bborn with\b|\bfirst (?:days?|"
+                    r"weeks?) of life\b"
+                ),
             ),
         ),
         (
             r"\bstarts?\b|\bbegins?\b|\bappears?\b|\bonset\b|\bset in\b",
             _facet(
                 "onset",
-                r"\bstart|\bbeg(?:ins?|an)\b|\bonset\b|\bappear|\bdevelop|\bnoticed?\b|\bat birth\b|\bpresents?\b",
+                (
+                    r"\bstart|\bbeg(?:ins?|an)\b|\bonset\b|\bappear|\bdevelop|\bnoticed?\b|\bat birth\b|"
+                    r"\bpresents?\b"
+                ),
             ),
         ),
         (
             r"\blooks? like\b",
             _facet(
                 "appearance",
-                r"\bfeatures?\b|\bcharacteri[sz]ed\b|\bappear(?:s|ance)?\b|\bfac(?:e|ial)\b|\blooks?\b|\bskin\b|\bshaped?\b|"
+                r"\bfeatures?\b|\bcharacteri[sz]ed\b|\bappear(?:s|ance)?\b|\bfac(?:e|ial)\b|"
+                r"\blooks?\b|\bskin\b|\bshaped?\b|"
                 r"\bsmall (?:head|eyes?|jaw|mouth)\b|\bsymptoms\b|\bdeform",
             ),
         ),
@@ -284,7 +324,8 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bhow (?:do|does|did) .{0,40}\bwork(?:s|ed)?\b",
             _facet(
                 "mechanism",
-                r"\bworks? by\b|\bby \w+ing\b|\bwhen\b|\bso that\b|\ballow|\bhelps?\b|\bcarr(?:y|ies)\b|\bus(?:es?|ing)\b|"
+                r"\bworks? by\b|\bby \w+ing\b|\bwhen\b|\bso that\b|\ballow|\bhelps?\b|\bcarr(?:y|"
+                r"ies)\b|\bus(?:es?|ing)\b|"
                 r"\bconvert|\bthrough\b|\bcontrols?\b|\bsends?\b|\bproduc",
             ),
         ),
@@ -292,7 +333,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bother names?(?: does)?\b|\balso called\b|\balso known as\b|\bgo by\b|\bsynonyms?\b",
             _facet(
                 "names",
-                r"\b(?:also|sometimes|formerly|previously) (?:called|known|referred)\b|\bsynonym|\bother names\b",
+                (
+                    r"\b(?:also|sometimes|formerly|previously) (?:called|known|referred)\b|\bsynonym|"
+                    r"\bother names\b"
+                ),
             ),
         ),
         (
@@ -319,24 +363,34 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             _facet("discovery", r"\binvent|\bdiscover|\bdevised\b|\bdeveloped\b"),
         ),
         (
-            r"\bfound(?:ed|er|ers|ing)\b|\bestablish(?:ed)?\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bintroduced\b",
+            (
+                r"\bfound(?:ed|er|ers|ing)\b|\bestablish(?:ed)?\b|\bcreated\b|\blaunched\b|\bstarted\b|"
+                r"\bbuilt\b|\bintroduced\b"
+            ),
             _facet(
                 "founding",
-                r"\bfounded\b|\bestablished\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|\bopened\b|\bbegan\b|\bintroduced\b|\breleased\b",
+                (
+                    r"\bfounded\b|\bestablished\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|"
+                    r"\bopened\b|\bbegan\b|\bintroduced\b|\breleased\b"
+                ),
             ),
         ),
         (
             r"\bwhere (?:is|are|was|were) \u27e8\u27e9 (?:located|found)?|\blocated\b",
             _facet(
                 "place",
-                r"\b(?:located|lies|situated|found|stands) (?:in|on|at|near|along|between|within)\b|\bis an? [a-z ]+ in [A-Z]",
+                (
+                    r"\b(?:located|lies|situated|found|stands) (?:in|on|at|near|along|between|within)\b|"
+                    r"\bis an? [a-z ]+ in [A-Z]"
+                ),
             ),
         ),
         (
             r"\bskin changes\b",
             _facet(
                 "skin",
-                r"\brash|\blesions?\b|\bblister|\bpigment|\bpatch|\bscal[ye]|\bbumps?\b|\bitch|\bplaques?\b|\bspots?\b|"
+                r"\brash|\blesions?\b|\bblister|\bpigment|\bpatch|\bscal[ye]|\bbumps?\b|\bitch|"
+                r"\bplaques?\b|\bspots?\b|"
                 r"\byellow|\bskin (?:is|becomes|may|can|changes|turns|thickens?)\b",
             ),
         ),
@@ -344,7 +398,10 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bfamous\b|\bknown for\b|\bimportant\b|\bimportance\b|\bsignifican(?:t|ce)\b",
             _facet(
                 "importance",
-                r"\bfamous\b|\bknown (?:for|as)\b|\bimportan|\bsignifican|\blargest\b|\bfirst\b|\bbest\b|\bmajor\b",
+                (
+                    r"\bfamous\b|\bknown (?:for|as)\b|\bimportan|\bsignifican|\blargest\b|\bfirst\b|"
+                    r"\bbest\b|\bmajor\b"
+                ),
             ),
         ),
     )
@@ -353,26 +410,31 @@ _LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
 _DEFINITION: Final = _facet(
     "definition",
     r"(?:\s*\([^)]{1,80}\))?(?:,[^,.]{1,60},)?\s+(?:is|are|was|were|means?|refers? to|describes?)\s+"
-    r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|used|defined|characterized|"
+    r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|used|"
+    r"defined|characterized|"
     r"characterised|that|where|in which)\b|(?:[a-z-]+ ){0,4}[a-z]+s\b)",
     needs_subject=True,
 )
 _ASKS_DEFINITION: Final = re.compile(
-    rf"^(?:so |and )?(?:what(?:'s|s| is| are| was| were| exactly is| exactly are)|who (?:is|was|were|are)|define)\s+"
+    rf"^(?:so |and )?(?:what(?:'s|s| is| are| was| were| exactly is| exactly are)|"
+    rf"who (?:is|was|were|are)|define)\s+"
     rf"(?:(?:an?|the)\s+)?{SLOT}$|^(?:what does )?{SLOT} (?:mean|meaning|definition)$|"
     rf"^what does {SLOT} mean$|^meaning of {SLOT}$|^definition of {SLOT}$",
     re.IGNORECASE,
 )
 
 _CLAUSE: Final = re.compile(
-    r"\s*(?:[?;:]|,\s*(?:and|or|but)\b|,|\band\b(?=\s+(?:what|who|how|when|where|why|which|is|are|does|do|can|did)\b))\s*"
+    r"\s*(?:[?;:]|,\s*(?:and|or|but)\b|,|\band\b(?=\s+(?:what|who|how|when|where|why|which|is|are|"
+    r"does|do|can|did)\b))\s*"
 )
 _STOP: Final = frozenset(
     """
     a an the this that these those it its they them their there here he she his her
-    is are was were be been being am do does did doing done have has had having can could should would will may might must
+    is are was were be been being am do does did doing done have has had having
+    can could should would will may might must
     what what's whats who who's whos whom whose which when where why how how's
-    and or but if then than as of in on at to for from with by about into onto over up down out off through during between
+    and or but if then than as of in on at to for from with by about into onto over up down
+    out off through during between
     not no yes any some each every all both other others another same such only just so too very
     exactly actually really usually normally typically generally mostly mainly ever still also even
     kind kinds type types sort sorts thing things way ways
@@ -391,9 +453,9 @@ def stem(word: str) -> str:
     """Cut an English word's common endings; good enough to find the word again in other forms."""
     word = word.lower().removesuffix("'s").removesuffix("’s")
     for ending, least in (
-        ("ations", 4), ("ation", 4), ("ments", 4), ("ment", 4), ("ingly", 4), ("ings", 4), ("ing", 4), ("ness", 4),
-        ("ities", 4), ("ity", 4), ("ies", 3), ("ied", 3), ("ers", 4), ("ed", 4), ("es", 4), ("er", 4), ("ly", 4),
-        ("s", 3), ("y", 3), ("e", 4),
+        ("ations", 4), ("ation", 4), ("ments", 4), ("ment", 4), ("ingly", 4), ("ings", 4), ("ing", 4),
+        ("ness", 4), ("ities", 4), ("ity", 4), ("ies", 3), ("ied", 3), ("ers", 4), ("ed", 4), ("es", 4),
+        ("er", 4), ("ly", 4), ("s", 3), ("y", 3), ("e", 4),
     ):  # fmt: skip
         if word.endswith(ending) and len(word) - len(ending) >= least:
             return word[: -len(ending)]
@@ -437,7 +499,8 @@ _TRIVIAL: Final = re.compile(
 
 
 _FORM_WORDS: Final = re.compile(
-    r"\bhow (?:many|much|big|large|tall|high|deep|long|old|fast|far|heavy|wide)\b|\b(?:what|which) (?:year|date)\b|"
+    r"\bhow (?:many|much|big|large|tall|high|deep|long|old|fast|far|heavy|wide)\b|\b(?:what|"
+    r"which) (?:year|date)\b|"
     r"\bwhat (?:percentage|share|number) of\b|\bstep by step\b|\bsteps (?:to|for|of)\b",
     re.IGNORECASE,
 )

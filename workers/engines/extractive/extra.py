@@ -19,6 +19,6 @@ _PATTERNS: Final = {
 
 
 def extra_value(kind: Extra, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]] | None:
-    """Return (value, its span in the text) from within an answer's span, or None where none or several are."""
+    """Return (value, its span in the text) from within an answer's span, or None unless there is just one."""
     found = {match.group(): match.span() for match in _PATTERNS[kind].finditer(text, *span)}
     return next(iter(found.items())) if len(found) == 1 else None

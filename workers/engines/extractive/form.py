@@ -37,15 +37,21 @@ _FORMS: Final[tuple[tuple[str, re.Pattern[str], re.Pattern[str]], ...]] = tuple(
         ),
         (
             "number",
-            r"\bhow (?:many|much|big|large|tall|high|deep|old|fast|far|heavy|wide)\b|\bhow long (?:is|are|was|does|do|did)\b|"
-            r"\bwhat (?:percentage|share|number|size)\b|\bnumber of\b",
+            (
+                r"\bhow (?:many|much|big|large|tall|high|deep|old|fast|far|heavy|wide)\b|"
+                r"\bhow long (?:is|are|was|does|do|did)\b|"
+                r"\bwhat (?:percentage|share|number|size)\b|\bnumber of\b"
+            ),
             NUMBER,
             re.IGNORECASE,
         ),
         (
             "name",
-            r"^who (?:was|were|is) (?:the|behind|in charge)\b|^who \w+ed\b|^who (?:first|wrote|built|won|sang|made|led|found)\b|"
-            r"^by whom\b|\bwhich (?:person|people|scientist|artist|author|company|country|city|agency)\b",
+            (
+                r"^who (?:was|were|is) (?:the|behind|in charge)\b|^who \w+ed\b|^who (?:first|wrote|"
+                r"built|won|sang|made|led|found)\b|"
+                r"^by whom\b|\bwhich (?:person|people|scientist|artist|author|company|country|city|agency)\b"
+            ),
             NAME,
             0,
         ),

@@ -16,15 +16,21 @@ from workers.engines.extractive.subject import Subject
 
 _ARTICLE: Final = re.compile(r"\b(an?|the)\s+$", re.IGNORECASE)
 _SINGULAR_BEFORE: Final = re.compile(
-    r"\b(?:is|was|does|has|isn't|doesn't|wasn't|this|one|each|every|another)\s+(?:an?\s+|the\s+)?$",
+    r"\b(?:is|was|does|has|isn't|doesn't|wasn't|what's|whats|who's|whos|where's|how's|this|one|each|every|another)\s+(?:an?\s+|the\s+)?$",
     re.IGNORECASE,
 )
 _PLURAL_BEFORE: Final = re.compile(
-    r"\b(?:are|were|do|have|aren't|don't|weren't|these|those|many|some|few|several|most|between)\s+(?:the\s+)?$",
+    (
+        r"\b(?:are|were|do|have|aren't|don't|weren't|these|those|many|some|few|several|most|"
+        r"between)\s+(?:the\s+)?$"
+    ),
     re.IGNORECASE,
 )
 _SINGULAR_AFTER: Final = re.compile(
-    r"^\s+(?:is|was|does|has|[a-z]{2,}[^s\W]s)\b(?!\s+(?:and|or|of|in)\b)|\b(?:is it|does it|did it|was it|has it|can it|its)\b",
+    (
+        r"^\s+(?:is|was|does|has|[a-z]{2,}[^s\W]s)\b(?!\s+(?:and|or|of|in)\b)|\b(?:is it|does it|did it|"
+        r"was it|has it|can it|its)\b"
+    ),
     re.IGNORECASE,
 )
 _PLURAL_AFTER: Final = re.compile(
@@ -35,11 +41,11 @@ _AUXILIARY: Final = re.compile(
 )
 _NOT_MODIFIED: Final = frozenset(
     """
-    is are was were be been being has have had do does did can could should would will may might must and or but if in
-    on at of to for from with by about into after before during than as that which who when where why how not no
-    really actually usually exactly still so get go come work mean called known located found used made named
-    according among across against around between over under through without also even ever first originally
-    today now right back up out off like there here then
+    is are was were be been being has have had do does did can could should would will may might must
+    and or but if in on at of to for from with by about into after before during than as that which who
+    when where why how not no really actually usually exactly still so get go come work mean called known
+    located found used made named according among across against around between over under through without
+    also even ever first originally today now right back up out off like there here then
     """.split()  # noqa: SIM905
 )
 _VOWEL: Final = re.compile(
@@ -96,7 +102,7 @@ def fill(plan: Plan, subject: Subject, text: str, extra: str = "") -> Filled | N
     return Filled(instruction, chosen, _span(chosen, subject, text))
 
 
-def _value(before: str, after: str, subject: Subject) -> str | None:
+def _value(before: str, after: str, subject: Subject) -> str | None:  # noqa: PLR0911 -- one rule a line
     """Return what stands in one slot, or None where no form of the subject fits."""
     verb = bool(_AUXILIARY.search(before)) or bool(
         re.search(r"\b(?:is|are|was|were)\s+$", before, re.IGNORECASE)

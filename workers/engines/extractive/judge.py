@@ -48,7 +48,7 @@ class Features:
     repeats: float
     """Share of its sentences that it says twice."""
     named: float
-    """Share of the slots' words that answer or segment hold near each other: in the answer 1, elsewhere 0.5."""
+    """Mean over the slots' words: 1 where the answer holds one, 0.5 where only the segment does, else 0."""
     length: float
     """Words, on a scale from 0 (none) to 1 (200 or more)."""
 
@@ -126,12 +126,18 @@ def probability(features: Features) -> float:
 
 
 def score(features: Features) -> int:
-    """Return a score from 1 to 5."""
+    """Return a score from 1 to 5.
+
+    What is incomplete, repetitive or not understandable alone is a 3 at best, however near its words are
+    (level 3 of the rubric that the gold set is scored by).
+    """
     p = probability(features)
-    return 1 + sum(p >= level for level in LEVELS)
+    found = 1 + sum(p >= level for level in LEVELS)
+    flawed = not features.begins or not features.ends or features.repeats > 0.0
+    return min(found, 3) if flawed else found
 
 
-def feedback(features: Features) -> str:
+def feedback(features: Features) -> str:  # noqa: PLR0911 -- one sentence a fault
     """Say in a sentence what speaks most against the pair, or that nothing does."""
     if features.evidence < 1.0:
         return "Part of the question finds no answer in the words of the excerpt."

@@ -1,9 +1,10 @@
 """Round trip: would the answer be found again by its instruction, and the instruction by its answer (rule f)?
 
-The answer must rank first for its instruction among the segment's other sentences and 1,000 fixed passages of
-other documents; and of all templates that the engine takes on, filled or not, few may be nearer to the answer
-than its own. The passages come with the project (NOTICE), and so do their vectors for the embedded encoder;
-another encoder's are made once and kept in the user's cache.
+The answer must come first for its instruction among the segment's other sentences that show evidence, and
+in the first three with 1,000 fixed passages of other documents; and of all templates that the engine takes
+on, filled or not, few may be nearer to the answer than its own. The passages come with the project
+(NOTICE), and so do their vectors for the embedded encoder; another encoder's are made once and kept in the
+user's cache.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PASSAGES: Final = 1000
 BACKGROUND: Final = "background.jsonl.gz"
 VECTORS: Final = "background.npz"
 PASSAGES_AHEAD: Final = 2
-"""Passages of other documents that may be nearer to an instruction than its answer: some are on the subject."""
+"""Passages of other documents that may be nearer to an instruction than its answer is."""
 TEMPLATES_AHEAD: Final = 25
 """Templates that may be nearer to an answer than its own: bare of the subject's name their order is rough."""
 
@@ -100,7 +101,7 @@ class RoundTrip:
         return float(similarities[rivals[min(n, len(rivals)) - 1]]) if rivals else 0.0
 
     def template_place(self, answer: FloatArray, own: float) -> float:
-        """Return the share of the bank's eligible templates whose cosine to the answer exceeds `own`, 0..1."""
+        """Return the share of eligible templates whose cosine to the answer is above `own`."""
         if not len(self._templates):
             return 0.0
         return float(np.count_nonzero(self._templates @ answer > own)) / len(self._templates)

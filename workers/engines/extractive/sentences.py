@@ -1,8 +1,8 @@
 """Text to sentences, headings and whole lists, each with its exact place in the text.
 
-A rule-based splitter: a few abbreviations, no model. What it gets wrong is a boundary, never a character, as
-every unit is a span of the text. The alternative, a trained splitter, is better on prose and no better on what
-pages are made of: headings, bullet lists, questions as headings, lines run together.
+A rule-based splitter: a few abbreviations, no model. What it gets wrong is a boundary, never a character:
+every unit is a span of the text. The alternative, a trained splitter, is better on prose and no better on
+what pages are made of: headings, bullet lists, questions as headings, lines run together.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ _BOUNDARY: Final = re.compile(
     re.VERBOSE,
 )
 _ABBREVIATION: Final = re.compile(
-    r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|Jr|Sr|Inc|Ltd|Co|Corp|No|Nos|Fig|Figs|Vol|vs|etc|approx|ca|cf|e\.g|i\.e|"
-    r"al|Gen|Col|Lt|Sgt|Rev|Hon|Sen|Rep|Gov|Pres|Dept|Ave|Blvd|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec|"
+    r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|Jr|Sr|Inc|Ltd|Co|Corp|No|Nos|Fig|Figs|Vol|vs|etc|approx|ca|"
+    r"cf|e\.g|i\.e|"
+    r"al|Gen|Col|Lt|Sgt|Rev|Hon|Sen|Rep|Gov|Pres|Dept|Ave|Blvd|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|"
+    r"Oct|Nov|Dec|"
     r"U\.S|U\.K|U\.N|D\.C|a\.m|p\.m)|\b[A-Z])\.$"
 )
 _ENDS_SENTENCE: Final = re.compile(r"""[.!?…]["'”’)\]]*$""")
@@ -157,7 +159,7 @@ def _sentences(text: str, start: int, end: int) -> list[tuple[UnitKind, int, int
 
 
 def _flat_list(text: str, start: int, end: int) -> list[tuple[UnitKind, int, int]]:
-    """Cut a list whose line breaks were lost out of the sentence that swallowed it; empty where there is none.
+    """Cut a list whose line breaks were lost out of the sentence that swallowed it; empty where none is.
 
     What stands before it is its heading where it reads like a table's head (up to a closing bracket), and
     what follows the last item is a sentence of its own.

@@ -1,9 +1,10 @@
 """Whether the subject is of the kind that a slot asks for (rule c): by meaning, and by its nouns.
 
-"subject: first sentence" is embedded and compared with all slot descriptions of the bank; a slot's own must be
-among the nearest 3 %. A rank, not a cosine: it asks which of the bank's kinds the subject is most like, so it
-needs no threshold of the encoder's own. Descriptions outside the bank are ranked among it. Nearness mixes up
-what goes together (a test and the disease that it finds), so nouns of a few plain kinds have a veto.
+"subject: first sentence" is embedded and compared with all slot descriptions of the bank; a slot's own must
+be among the nearest 3 % (15 % where plain nouns agree). A rank, not a cosine: it asks which of the bank's
+kinds the subject is most like, so it needs no threshold of the encoder's own. Descriptions outside the bank
+are ranked among it. Nearness mixes up what goes together (a test and the disease that it finds), so nouns
+of a few plain kinds have a veto.
 """
 
 from __future__ import annotations
@@ -28,25 +29,39 @@ FIRST_SENTENCE_CHARACTERS: Final = 300
 _KINDS: Final[dict[str, frozenset[str]]] = {
     kind: frozenset(nouns.split())
     for kind, nouns in {
-        "illness": "disease disorder condition syndrome illness infection cancer tumor tumour defect deficiency injury symptom "
-        "problem complaint pain diagnosis allergy malformation abnormality disability inflammation virus fever poisoning "
-        "dystrophy anemia leukemia epilepsy paralysis rash ache swelling fracture disturbance stroke attack sensation",
-        "care": "test procedure exam examination surgery operation scan therapy treatment transplant transplantation technique "
+        "illness": "disease disorder condition syndrome illness infection cancer tumor tumour "
+        "defect deficiency injury symptom "
+        "problem complaint pain diagnosis allergy malformation abnormality disability inflammation "
+        "virus fever poisoning "
+        "dystrophy anemia leukemia epilepsy paralysis rash ache swelling fracture disturbance "
+        "stroke attack sensation",
+        "care": "test procedure exam examination surgery operation scan therapy treatment "
+        "transplant transplantation technique "
         "biopsy imaging screening replacement rehabilitation vaccine vaccination testing device implant",
-        "substance": "drug medicine medication supplement vitamin mineral chemical compound element metal gas food drink substance "
+        "substance": "drug medicine medication supplement vitamin mineral chemical compound element "
+        "metal gas food drink substance "
         "hormone protein enzyme antibiotic remedy nutrient carbohydrate ingredient",
-        "organism": "animal bird plant species insect bacterium bacteria virus parasite microbe tree dog cat fish mammal organism "
+        "organism": "animal bird plant species insect bacterium bacteria virus parasite microbe "
+        "tree dog cat fish mammal organism "
         "fungus worm mosquito",
         "body": "organ gland bone muscle tissue joint",
-        "place": "city country region river lake mountain island state town place park village sea ocean desert kingdom territory "
+        "place": "city country region river lake mountain island state town place park village sea "
+        "ocean desert kingdom territory "
         "county canyon coast forest volcano",
-        "person": "person scientist artist politician athlete ruler founder inventor author musician physicist philosopher player "
+        "person": "person scientist artist politician athlete ruler founder inventor author "
+        "musician physicist philosopher player "
         "singer leader actor writer president official",
-        "organization": "company agency organization organisation museum university school institution charity business team "
+        "organization": "company agency organization organisation museum university school "
+        "institution charity business team "
         "broadcaster church parliament",
-        "technology": "website app tool software technology api platform browser smartphone algorithm database",
+        "technology": (
+            "website app tool software technology api platform browser smartphone algorithm database"
+        ),
         "law": "law act treaty policy regulation rule directive memo",
-        "field": "field science study theory discipline branch profession subject health safety wellness nutrition fitness",
+        "field": (
+            "field science study theory discipline branch profession subject health safety "
+            "wellness nutrition fitness"
+        ),
         "event": "war battle event disaster festival game match conference",
         "object": "rock fossil planet star moon galaxy comet crater",
         "work": "novel film book song series album painting play",
@@ -66,7 +81,8 @@ _DEFINITION_ENDS: Final = re.compile(
 
 
 _ILLNESS_ENDINGS: Final = re.compile(
-    r"(?:oma|omas|itis|osis|oses|pathy|pathies|plasia|plasias|trophy|trophies|[ae]mia|uria|algia|iasis|opia|penia|plegia|"
+    r"(?:oma|omas|itis|osis|oses|pathy|pathies|plasia|plasias|trophy|trophies|[ae]mia|uria|algia|"
+    r"iasis|opia|penia|plegia|"
     r"sclerosis|dactyly|cephaly|ataxia)$"
 )
 
@@ -97,7 +113,7 @@ def agreement(description: str, name: str, rest_of_sentence: str) -> bool | None
 
 
 def passes(place: float, agreed: bool | None) -> bool:
-    """Whether a subject may fill a slot: `place` is its description's among the bank's (`TypeGate.places`)."""
+    """Whether a subject may fill a slot: `place` as `TypeGate.places` gives it."""
     return agreed is not False and place <= (AGREED_SHARE if agreed else NEAREST_SHARE)
 
 
@@ -120,7 +136,7 @@ class TypeGate:
         self._row = {description: i for i, description in enumerate(known)}
 
     def places(self, subject: FloatArray, descriptions: Sequence[str]) -> list[float]:
-        """Return, for each description, the share of the bank's that lie nearer to the subject's vector, 0..1."""
+        """Return for each description the share of the bank's that lie nearer to the subject, 0..1."""
         similarities = self._vectors @ subject
         unknown = [d for d in descriptions if d not in self._row]
         extra = dict(zip(unknown, self._encoder.encode(unknown) @ subject, strict=True))
