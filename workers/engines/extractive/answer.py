@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 
 from workers.encoder import FloatArray
-from workers.engines.extractive.evidence import Facet, Question, shows
+from workers.engines.extractive.evidence import Question, shows
+from workers.engines.extractive.lexicon import Facet
 from workers.engines.extractive.sentences import Unit, UnitKind
 
 MAX_SENTENCES: Final = 6

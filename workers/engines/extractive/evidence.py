@@ -15,27 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from workers.engines.extractive.form import NUMBER_WORDS, forms
+from workers.engines.extractive.form import forms
+from workers.engines.extractive.lexicon import DEFINITION, LEXICON, Facet, facet
 
 SLOT: Final = "\u27e8\u27e9"  # stands for a slot inside a clause
-
-
-@dataclass(frozen=True, slots=True)
-class Facet:
-    """One thing the answer has to show."""
-
-    name: str
-    pattern: re.Pattern[str]
-    needs_subject: bool = False
-    """The pattern begins where a mention of the subject ends (a definition)."""
-    listed: bool = False
-    """A list may show it, or the heading above one: under "Symptoms" a list need not say the word."""
-    before_subject: re.Pattern[str] | None = None
-    """Also shown by this just before a mention of the subject ("mutations cause …")."""
-    heading: re.Pattern[str] | None = None
-    """What the heading above a list has to hold, where that is less than a sentence has to."""
-    bare: bool = False
-    """A sentence may show it without naming the subject: "Symptoms include …"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,373 +31,6 @@ class Question:
     """A clause for which no evidence is known; empty where there is none."""
 
 
-_LISTED: Final = frozenset(
-    {"symptom", "treatment", "diagnosis", "cause", "names", "research", "risk", "prevention", "complication",
-     "benefit", "frequency", "use", "side effects", "steps"}
-)  # fmt: skip
-
-
-_BARE: Final = frozenset(
-    {"symptom", "treatment", "diagnosis", "complication", "side effects", "steps", "frequency"}
-)
-
-
-def _facet(
-    name: str, pattern: str, *, needs_subject: bool = False, before_subject: str = "", heading: str = ""
-) -> Facet:
-    def compiled(text: str) -> re.Pattern[str] | None:
-        return re.compile(text, re.IGNORECASE) if text else None
-
-    return Facet(
-        name,
-        re.compile(pattern, re.IGNORECASE),
-        needs_subject,
-        name in _LISTED or name.startswith("word:"),
-        compiled(before_subject),
-        compiled(heading),
-        name in _BARE or name.startswith("word:"),
-    )
-
-
-_PEOPLE: Final = (
-    r"(?:people|persons?|individuals|patients|men|women|males|females|boys|girls|children|births|newborns|"
-    r"babies|infants|families|cases|adults|americans|population|live births)"
-)
-PREVALENCE: Final = (
-    rf"\b(?:1|one) (?:in|of|out of|per) (?:every )?(?:\d|[a-z]+ ?(?:hundred|thousand|million))|"
-    rf"\b(?:\d[\d,.]*|{NUMBER_WORDS})(?: to \d[\d,.]*)?(?: known| affected| reported| [a-z]+)? {_PEOPLE}\b|"
-    r"\bper (?:\d|million|year)|\d ?(?:%|percent\b)|"
-    r"\b(?:prevalence|incidence|frequency)\b|"
-    r"\b(?:is|are|very|extremely|relatively|fairly|quite|more|less|most|least)(?: a| an| the)? "
-    r"(?:rare|uncommon|common)\b(?! (?:form|type|cause|symptom|sign|variant|feature|complication|"
-    r"subtype|treatment))|"
-    r"\b(?:has|have) been (?:reported|described|identified) in\b"
-)
-
-# (trigger in the question, what it wants). Earlier ones win; a trigger's words are then used up.
-_LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
-    (re.compile(trigger, re.IGNORECASE), facet)
-    for trigger, facet in (
-        (
-            r"\bhow often (?:does|do) (?:each|every) (?:one )?(?:shows? up|occurs?|appears?)|\bhow often\b",
-            _facet(
-                "frequency",
-                r"(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d).*?(?:\d ?%|\bpercent\b|\d/\d)",
-            ),
-        ),
-        (
-            (
-                r"\bhow (?:common|rare|frequent|widespread)\b|\bprevalence\b|\bincidence\b|"
-                r"\bhow many people (?:have|get|live)\b"
-            ),
-            _facet("prevalence", PREVALENCE),
-        ),
-        (
-            r"\bside effects?\b",
-            _facet("side effects", r"\bside effects?\b|\badverse\b|\bmay cause\b|\bcan cause\b"),
-        ),
-        (
-            r"\brisk factors?\b|\bat (?:most )?risk\b|\bmost (?:likely|at risk)\b|\bwho (?:usually )?gets?\b",
-            _facet(
-                "risk",
-                r"\brisk|\bmore (?:common|likely|often|frequent)|\bmost (?:common|often|likely)|\blikely\b",
-            ),
-        ),
-        (
-            r"\bsigns and symptoms\b|\bsigns or symptoms\b|\bwarning signs?\b|\bsymptoms?\b|\bsigns?\b",
-            _facet(
-                "symptom",
-                r"(?<!no )\b(?:symptoms?|signs?|features?|findings)\b[^.]{0,90}?\b(?:includ\w+|are|is|were|"
-                r"may be|can be|such as|like|"
-                r"resembles?|range|consist|but may)\b|\bcharacteri[sz]ed by\b|\bsymptoms?:",
-                heading=r"\bsymptoms?\b|\bsigns?\b",
-            ),
-        ),
-        (
-            (
-                r"\bwhat (?:is |are )?(?:the )?(?:main |most common |known |usual |exact )?(?:causes?|"
-                r"reasons?)\b|\bcause[sd]?\b|"
-                r"\bhow does (?:someone|a person|one|anyone|anybody) (?:get|catch)\b|\bwhat makes\b|"
-                r"\btriggers?\b"
-            ),
-            _facet(
-                "cause",
-                r"\bcaused by\b|\bdue to\b|\bbecause\b|\bresult(?:s|ed|ing)? (?:of|from|when)\b|"
-                r"\b(?:is|are) the result\b|"
-                r"\bcauses? of\b|\btriggered by\b|\bstems? from\b|\bcomes? from\b|\barises? (?:from|"
-                r"when)\b|\boccurs? when\b|"
-                r"\bhappens? when\b|\bdevelops? when\b|\bcause is (?:not |un)known\b|\bbrought on by\b",
-                before_subject=r"\b(?:caus(?:es?|ed|ing)|trigger(?:s|ed)?|leads? to|responsible for|"
-                r"result(?:s|ing)? in)\s+"
-                r"(?:[\w-]+\s+){0,3}$",
-            ),
-        ),
-        (
-            r"\bwhy\b|\breasons?\b|\bwhat for\b",
-            _facet(
-                "reason",
-                r"\bbecause\b|\bdue to\b|\bsince\b|\bso that\b|\bin order to\b|\bas a result\b|\breasons?\b|"
-                r"\bcaus(?:e|es|ed|ing)\b|\bthanks to\b|\bresult(?:s|ed|ing)? (?:of|from)\b|\bwhich is why\b",
-            ),
-        ),
-        (
-            r"\bis there (?:a|any) cure\b|\bcurable\b|\bcan .{0,40} be cured\b",
-            _facet(
-                "cure",
-                (
-                    r"\bno cure\b|\bcured?\b|\bno (?:specific|standard|known) treatment\b|"
-                    r"\bsymptomatic\b|\bcurative\b"
-                ),
-            ),
-        ),
-        (
-            r"\bmanage (?:the |its )?symptoms\b",
-            _facet(
-                "treatment",
-                r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\brelie(?:f|ve)|\bmanage",
-            ),
-        ),
-        (
-            (
-                r"\btreat(?:ment|s|ed|ments|ing)?\b(?: options?)?|\btherap(?:y|ies)\b|\bmanaged?\b|"
-                r"\bcured?\b|\bfixe?s?\b"
-            ),
-            _facet(
-                "treatment",
-                r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\bcured?\b|\bmanage[ds]?\b|"
-                r"\bmanagement\b|\bantibiotic|\btransplant",
-            ),
-        ),
-        (
-            r"\bdiagnos(?:e|ed|es|is|ing)\b|\btested for\b|\bdetected?\b",
-            _facet(
-                "diagnosis",
-                r"\bdiagnos|\btest(?:s|ed|ing)?\b|\bexams?\b|\bexamination|\bbiops|\bscans?\b|\bdetect",
-            ),
-        ),
-        (
-            (
-                r"\bpassed down(?: in families)?\b|\binherit\w*\b|\bhereditary\b|"
-                r"\bruns? in (?:the )?famil(?:y|ies)\b|\bgenetic\b"
-            ),
-            _facet(
-                "inheritance",
-                r"\binherited\b|\binheritance\b|\bautosomal (?:dominant|recessive)\b|\bX-linked\b|"
-                r"\bruns? in (?:the |some )?famil|"
-                r"\bpassed (?:down|on|from)\b|\bde novo\b|\bsporadic",
-            ),
-        ),
-        (
-            r"\bgenes?\b",
-            _facet("gene", r"\bgenes?\b|\bmutations? in\b"),
-        ),
-        (
-            r"\bprevent(?:s|ed|ing|ion)?\b|\bavoid(?:ed|ing)?\b|\bprecautions?\b|\bprotect(?:ed|ing|ion)?\b",
-            _facet(
-                "prevention",
-                r"\bprevent|\bavoid|\bprotect|\bvaccin|\breduc\w+ (?:the|your|their) (?:risk|chance)",
-            ),
-        ),
-        (
-            r"\blong[- ]term effects?\b",
-            _facet(
-                "long-term",
-                r"\blong[- ]term\b|\byears (?:after|later)\b|\blate effects?\b|\bpermanent|\blasting\b",
-            ),
-        ),
-        (
-            r"\bwhat happens in the brain\b",
-            _facet(
-                "brain",
-                r"\b(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b[^.;]*\b(?:damaged|"
-                r"degenerat\w+|lose|dies?|shrinks?|"
-                r"swells?|swelling|signals?|deposits?|builds? up|replaced|altered)\b|"
-                r"\b(?:damages?|damage to|degeneration of|dysfunction of|loss of|death of|alters?|"
-                r"swelling of|deposits? \w+ in) "
-                r"(?:\w+ ){0,4}(?:brain|nerve cells?|neurons?|cerebral|cerebellum|cortex)\b",
-            ),
-        ),
-        (
-            r"\bcomplications?\b|\blead to\b|\bconsequences?\b|\bdangers?\b|\brisks\b",
-            _facet(
-                "complication",
-                r"\bcomplication|\blead(?:s|ing)? to\b|\bcan cause\b|\bmay cause\b|\bresult(?:s|"
-                r"ing)? in\b|\brisks?\b|"
-                r"\bdanger|\bcan (?:also )?(?:damage|develop)\b",
-            ),
-        ),
-        (
-            r"\boutlook\b|\bprognosis\b|\blife expectancy\b|\bsurviv(?:e|al)\b|\bhow long .{0,20}\blive\b",
-            _facet(
-                "prognosis",
-                r"\bprognos|\boutlook\b|\bsurviv|\blife expectancy\b|\blife ?span\b|\bfatal\b|\brecover",
-            ),
-        ),
-        (
-            r"\bget(?:s|ting)? better(?: on (?:its|their) own)?\b|\bgo away(?: on (?:its|their) own)?\b",
-            _facet(
-                "recovery",
-                r"\b(?:improve|resolve|recover|disappear|subside)[sd]?\b|\bgo(?:es)? away\b|"
-                r"\bget(?:s)? better\b|"
-                r"\bspontaneous|\brecovery\b|\bremission",
-            ),
-        ),
-        (
-            r"\bcontagious\b|\binfectious\b|\bspread(?:s|ing)?\b|\btransmitted\b|\btransmission\b|\bcatch\b",
-            _facet(
-                "spread",
-                r"\bcontagious\b|\bspread|\btransmi|\bperson[- ]to[- ]person\b|\bcaught\b|\bcontact with\b",
-            ),
-        ),
-        (
-            r"\b(?:at )?what age\b|\bhow old\b|\bage of onset\b",
-            _facet(
-                "age",
-                r"\bage[sd]?\b|\bat birth\b|\bnewborn|\binfan(?:t|cy)|\bchildhood\b|\badulthood\b|"
-                r"\badolescen|\bdecade|"
-                r"\b(?:first|early|months?|years?) (?:of life|old)\b|\bcongenital|\bpuberty\b|\blate teens\b",
-            ),
-        ),
-        (
-            (
-                r"\b(?:which |what )?parts? of (?:the|your) body(?: does it affect| is affected|"
-                r" are affected)?\b|"
-                r"\bwhat does it affect\b|\bwhich organs?(?: does it affect| are affected)?\b"
-            ),
-            _facet(
-                "body part",
-                r"\b(?:skin|eyes?|ears?|heart|brain|lungs?|liver|kidneys?|bones?|muscles?|nerves?|"
-                r"skeleton|skeletal|"
-                r"limbs?|hands?|feet|fingers|toes|face|facial|skull|spine|spinal|teeth|hair|nails?|"
-                r"blood|joints?|"
-                r"nervous system|immune system|intestin\w+|stomach|retina|skin|throat|mouth|"
-                r"genital\w*|hormon\w+)\b",
-            ),
-        ),
-        (
-            r"\b(?:a |the )?newborns?\b|\b(?:a )?bab(?:y|ies)\b|\binfants?\b",
-            _facet(
-                "newborn",
-                (
-                    r"\bnewborns?\b|(?<!present )\bat birth\b|\bneonat|\bborn with\b|\bfirst (?:days?|"
-                    r"weeks?) of life\b"
-                ),
-            ),
-        ),
-        (
-            r"\bstarts?\b|\bbegins?\b|\bappears?\b|\bonset\b|\bset in\b",
-            _facet(
-                "onset",
-                (
-                    r"\bstart|\bbeg(?:ins?|an)\b|\bonset\b|\bappear|\bdevelop|\bnoticed?\b|\bat birth\b|"
-                    r"\bpresents?\b"
-                ),
-            ),
-        ),
-        (
-            r"\blooks? like\b",
-            _facet(
-                "appearance",
-                r"\bfeatures?\b|\bcharacteri[sz]ed\b|\bappear(?:s|ance)?\b|\bfac(?:e|ial)\b|"
-                r"\blooks?\b|\bskin\b|\bshaped?\b|"
-                r"\bsmall (?:head|eyes?|jaw|mouth)\b|\bsymptoms\b|\bdeform",
-            ),
-        ),
-        (
-            r"\bhow (?:do|does|did) .{0,40}\bwork(?:s|ed)?\b",
-            _facet(
-                "mechanism",
-                r"\bworks? by\b|\bby \w+ing\b|\bwhen\b|\bso that\b|\ballow|\bhelps?\b|\bcarr(?:y|"
-                r"ies)\b|\bus(?:es?|ing)\b|"
-                r"\bconvert|\bthrough\b|\bcontrols?\b|\bsends?\b|\bproduc",
-            ),
-        ),
-        (
-            r"\bother names?(?: does)?\b|\balso called\b|\balso known as\b|\bgo by\b|\bsynonyms?\b",
-            _facet(
-                "names",
-                (
-                    r"\b(?:also|sometimes|formerly|previously) (?:called|known|referred)\b|\bsynonym|"
-                    r"\bother names\b"
-                ),
-            ),
-        ),
-        (
-            r"\bresearch (?:is )?(?:being )?(?:done )?\b|\bstudies\b|\bscientists (?:doing|working)\b",
-            _facet(
-                "research",
-                r"\bresearch|\bstud(?:y|ies|ying)\b|\bclinical trials?\b|\binvestigat|\bscientists\b",
-            ),
-        ),
-        (
-            r"\bdiffer(?:s|ent|ence|ences)?\b",
-            _facet("difference", r"\bdiffer|\bunlike\b|\bwhereas\b|\bwhile\b|\bcompared\b|\bdistinguish"),
-        ),
-        (
-            r"\bused? for\b|\bpurpose\b|\buses of\b|\bgood for\b",
-            _facet("use", r"\buse[sd]?\b|\busing\b|\bpurpose\b|\bhelps?\b|\bin order to\b|\bdesigned to\b"),
-        ),
-        (
-            r"\bbenefits?\b|\badvantages?\b",
-            _facet("benefit", r"\bbenefit|\badvantage|\bhelps?\b|\bimprove|\breduce"),
-        ),
-        (
-            r"\binvent(?:ed|or)?\b|\bdiscover(?:ed|y)?\b",
-            _facet("discovery", r"\binvent|\bdiscover|\bdevised\b|\bdeveloped\b"),
-        ),
-        (
-            (
-                r"\bfound(?:ed|er|ers|ing)\b|\bestablish(?:ed)?\b|\bcreated\b|\blaunched\b|\bstarted\b|"
-                r"\bbuilt\b|\bintroduced\b"
-            ),
-            _facet(
-                "founding",
-                (
-                    r"\bfounded\b|\bestablished\b|\bcreated\b|\blaunched\b|\bstarted\b|\bbuilt\b|"
-                    r"\bopened\b|\bbegan\b|\bintroduced\b|\breleased\b"
-                ),
-            ),
-        ),
-        (
-            r"\bwhere (?:is|are|was|were) \u27e8\u27e9 (?:located|found)?|\blocated\b",
-            _facet(
-                "place",
-                (
-                    r"\b(?:located|lies|situated|found|stands) (?:in|on|at|near|along|between|within)\b|"
-                    r"\bis an? [a-z ]+ in [A-Z]"
-                ),
-            ),
-        ),
-        (
-            r"\bskin changes\b",
-            _facet(
-                "skin",
-                r"\brash|\blesions?\b|\bblister|\bpigment|\bpatch|\bscal[ye]|\bbumps?\b|\bitch|"
-                r"\bplaques?\b|\bspots?\b|"
-                r"\byellow|\bskin (?:is|becomes|may|can|changes|turns|thickens?)\b",
-            ),
-        ),
-        (
-            r"\bfamous\b|\bknown for\b|\bimportant\b|\bimportance\b|\bsignifican(?:t|ce)\b",
-            _facet(
-                "importance",
-                (
-                    r"\bfamous\b|\bknown (?:for|as)\b|\bimportan|\bsignifican|\blargest\b|\bfirst\b|"
-                    r"\bbest\b|\bmajor\b"
-                ),
-            ),
-        ),
-    )
-)
-
-_DEFINITION: Final = _facet(
-    "definition",
-    r"(?:\s*\([^)]{1,80}\))?(?:,[^,.]{1,60},)?\s+(?:is|are|was|were|means?|refers? to|describes?)\s+"
-    r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|used|"
-    r"defined|characterized|"
-    r"characterised|that|where|in which)\b|(?:[a-z-]+ ){0,4}[a-z]+s\b)",
-    needs_subject=True,
-)
 _ASKS_DEFINITION: Final = re.compile(
     rf"^(?:so |and )?(?:what(?:'s|s| is| are| was| were| exactly is| exactly are)|"
     rf"who (?:is|was|were|are)|define)\s+"
@@ -473,21 +89,21 @@ def read_question(outside: str) -> Question:
     unchecked = ""
     for clause in _clauses(outside):
         if _ASKS_DEFINITION.search(clause):
-            facets = [_DEFINITION]
+            facets = [DEFINITION]
         else:
             facets = [Facet(name, pattern) for name, pattern in forms(clause)]
             rest = _FORM_WORDS.sub(" ", clause)
-            for trigger, facet in _LEXICON:
+            for trigger, wanted in LEXICON:
                 rest, found = trigger.subn(" ", rest)
                 if found:
-                    facets.append(facet)
+                    facets.append(wanted)
             for token in _TOKEN.findall(rest.replace(SLOT, " ")):
                 word = token.lower()
                 if word not in _STOP and len(word) > 2:
                     root = stem(word)
-                    facets.append(_facet(f"word:{root}", rf"\b{re.escape(root)}"))
+                    facets.append(facet(f"word:{root}", rf"\b{re.escape(root)}"))
         if facets:
-            clauses.setdefault(tuple(facet.name for facet in facets), tuple(facets))
+            clauses.setdefault(tuple(one.name for one in facets), tuple(facets))
         elif not _TRIVIAL.match(clause):
             unchecked = clause
     return Question(tuple(clauses.values()), unchecked)
@@ -506,11 +122,11 @@ _FORM_WORDS: Final = re.compile(
 )
 
 
-def shows(facet: Facet, text: str, mentions: Sequence[tuple[int, int]]) -> bool:
+def shows(wanted: Facet, text: str, mentions: Sequence[tuple[int, int]]) -> bool:
     """Whether a text holds a facet's evidence; `mentions` are the subject's places in it."""
-    if facet.needs_subject:
-        return any(facet.pattern.match(text, end) for _, end in mentions)
-    if facet.pattern.search(text):
+    if wanted.needs_subject:
+        return any(wanted.pattern.match(text, end) for _, end in mentions)
+    if wanted.pattern.search(text):
         return True
-    before = facet.before_subject
+    before = wanted.before_subject
     return before is not None and any(before.search(text, max(0, start - 60), start) for start, _ in mentions)
