@@ -85,8 +85,18 @@ class _Draft:
     """The step being put together. Dropped, not logged, where the process ends before it is full."""
 
     closed: list[Closed] = field(default_factory=list)
-    draws: list[Draw] = field(default_factory=list)
+    draws: list[list[int]] = field(default_factory=list)  # lane, block, begin, end
     pairs: int = 0
+
+    def drew(self, lane: int, block: int, index: int) -> None:
+        """Note one text; texts of a block drawn one after the other are one draw."""
+        self.pairs += 1
+        if self.draws:
+            last = self.draws[-1]
+            if last[3] == index and last[1] == block and last[0] == lane:
+                last[3] = index + 1
+                return
+        self.draws.append([lane, block, index, index + 1])
 
 
 class Batches:
@@ -172,19 +182,13 @@ class Batches:
         self._draft.closed.append(closed)
         self._touched.add(closed.lane)
 
-    def draw(self, lane: int) -> Draw:
-        """Take the next text of the lane's closed block into the step; return what was drawn."""
+    def draw(self, lane: int) -> tuple[int, int]:
+        """Take the next text of the lane's closed block into the step; return block and index."""
         block, index, text = self.lanes[lane].draw()
         self.packer.add(text)
         self._touched.add(lane)
-        draft, drawn = self._draft, Draw(lane, block, index, index + 1)
-        draft.pairs += 1
-        last = draft.draws[-1] if draft.draws else None
-        if last is not None and (last.lane, last.block, last.end) == (lane, block, index):
-            draft.draws[-1] = Draw(lane, block, last.begin, index + 1)
-        else:
-            draft.draws.append(drawn)
-        return drawn
+        self._draft.drew(lane, block, index)
+        return block, index
 
     def plan(self, *, final: bool) -> Planned:
         """Cut the batch, turn the draft into an entry, and note the state behind it."""
@@ -209,7 +213,7 @@ class Batches:
             generation=terms.generation,
             epoch=terms.epoch,
             closed=draft.closed,
-            draws=draft.draws,
+            draws=[Draw(*draw) for draw in draft.draws],
             pairs=packed.spans,
             targets=packed.targets,
             batch_hash=packed.digest,

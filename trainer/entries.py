@@ -20,7 +20,7 @@ SOURCE_JUDGED: Final = 0
 """Draws from `judged`. Mixtures number their other sources from 1."""
 
 
-class Closed(msgspec.Struct, frozen=True, array_like=True):
+class Closed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A shuffle block that was closed: all records of a lane from `first` to `last`, both inclusive.
 
     Blocks tile a lane, numbered from 0: each begins at the successor of the one before.
@@ -33,7 +33,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True):
     source: int = SOURCE_JUDGED
 
 
-class Draw(msgspec.Struct, frozen=True, array_like=True):
+class Draw(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Texts `begin` to `end` (exclusive) of a block in its shuffled order, drawn one after the other."""
 
     lane: int
@@ -43,7 +43,7 @@ class Draw(msgspec.Struct, frozen=True, array_like=True):
     source: int = SOURCE_JUDGED
 
 
-class Span(msgspec.Struct, frozen=True, array_like=True):
+class Span(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a pair lies in a batch.
 
     `begin` to `end` (exclusive) count the batch's targets in row order; `cut` is the pair's own token that

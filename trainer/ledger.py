@@ -39,6 +39,7 @@ class LedgerReader:
         from kafka import TopicPartition  # noqa: PLC0415
 
         self.topic = topic_of(run)
+        self._settings = settings
         self._tp = TopicPartition(self.topic, 0)
         self._consumer = clients.sync_consumer(
             settings, isolation_level="read_committed", fetch_max_wait_ms=50
@@ -50,8 +51,13 @@ class LedgerReader:
 
     def bounds(self) -> tuple[int, int]:
         """Return the first offset and the one behind the last that is decided (committed or aborted)."""
-        begin: int = clients.beginning_offsets(self._consumer, [self._tp])[self._tp]
-        end: int = clients.end_offsets(self._consumer, [self._tp])[self._tp]
+        from kafka.errors import KafkaError  # noqa: PLC0415
+
+        try:
+            begin: int = clients.beginning_offsets(self._consumer, [self._tp])[self._tp]
+            end: int = clients.end_offsets(self._consumer, [self._tp])[self._tp]
+        except KafkaError as error:
+            raise clients.unreachable(self._settings, error) from error
         return begin, end
 
     def read(self, begin: int = 0, end: int | None = None) -> Iterator[Logged]:

@@ -51,15 +51,18 @@ class LiveChoice:
 
     def _plan_ahead(self) -> list[Planned]:
         batches = self._batches
-        for number in batches.lanes:
-            self._offer(number)
+        for every in batches.lanes:
+            self._offer(every)
         planned: list[Planned] = []
         while len(planned) < AHEAD_STEPS and not batches.over:
-            while batches.packer.missing > 0 and (lane := self._oldest()) is not None:
-                if not batches.lanes[lane].closed:
-                    batches.closed(batches.lanes[lane].close())
-                batches.draw(lane)
-                self._offer(lane)
+            while batches.packer.missing > 0 and (number := self._oldest()) is not None:
+                lane = batches.lanes[number]
+                if not lane.closed:
+                    batches.closed(lane.close())
+                # A block stays the oldest until it is drawn.
+                while lane.closed and batches.packer.missing > 0:
+                    batches.draw(number)
+                self._offer(number)
             if batches.packer.missing > 0:
                 break
             planned.append(batches.plan(final=False))

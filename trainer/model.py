@@ -99,7 +99,7 @@ def make_deterministic(threads: int) -> int:
     the same order give bitwise the same weights. Another CPU type or another number of threads may differ
     in the last bits. `threads` 0 takes what torch would.
     """
-    torch.use_deterministic_algorithms(mode=True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms() imports a compiler, 3 s
     if threads:
         torch.set_num_threads(threads)
     else:

@@ -107,7 +107,7 @@ class Obedience:
                         raise LedgerMismatch(f"step {entry.step} draws {draw}, but no such block is closed")
                     self._close_again(entry, closings[draw.lane].popleft())
                 drawn = self._batches.draw(draw.lane)
-                if (drawn.block, drawn.begin) != (draw.block, index):
+                if drawn != (draw.block, index):
                     raise LedgerMismatch(f"step {entry.step} draws {draw}; what comes is {drawn}")
         for left in closings.values():  # of a final entry: records without texts
             for closed in left:

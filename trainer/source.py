@@ -9,7 +9,8 @@ and dropped. What waits to be decoded is bounded per lane, so that one lane's ba
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -97,6 +98,7 @@ class JudgedSource:
         """`duplicate` is called once for each repeated record that is dropped."""
         from kafka import TopicPartition  # noqa: PLC0415 - keeps the pure filter importable without a client
 
+        self._settings = settings
         self._topic = pipeline.topic("judged", generation.id)
         self._lanes = {lane: TopicPartition(self._topic, lane) for lane in cursors}
         self._raw = {lane: TopicPartition(pipeline.RAW, lane) for lane in cursors}
@@ -113,18 +115,11 @@ class JudgedSource:
 
     def poll(self, seconds: float) -> int:
         """Read what is there, waiting up to `seconds` for a first record; return how many passed."""
-        from kafka.errors import OffsetOutOfRangeError  # noqa: PLC0415
-
         self._resume()
         if len(self._paused) == len(self._lanes):
             return 0  # everything that may wait does wait
-        try:
+        with self._named_errors():
             polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=POLL_RECORDS)
-        except OffsetOutOfRangeError as error:
-            raise LaneTrimmed(
-                f"records of {self._topic} were deleted before this run read them ({error}). Free disk in "
-                "another way than by the log, or begin a new run (--run NAME)"
-            ) from error
         passed = 0
         for tp, records in polled.items():
             passed += self._accept(tp.partition, records)
@@ -145,12 +140,33 @@ class JudgedSource:
         """
         if any(self.waiting.values()):
             return False
-        ends = clients.end_offsets(self._consumer, list(self._raw.values()))
+        with self._named_errors():
+            ends = clients.end_offsets(self._consumer, list(self._raw.values()))
         return all(self._filters[lane].expected.offset >= ends[tp] for lane, tp in self._raw.items())
 
     def close(self) -> None:
         """Let go of the connection."""
         self._consumer.close(autocommit=False, timeout_ms=1000)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Say what an error of the client means for the run."""
+        from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError  # noqa: PLC0415
+
+        try:
+            yield
+        except OffsetOutOfRangeError as error:
+            raise LaneTrimmed(
+                f"records of {self._topic} were deleted before this run read them ({error}). Free disk in "
+                "another way than by the log, or begin a new run (--run NAME)"
+            ) from error
+        except LogTruncationError as error:
+            raise LaneRecreated(
+                f"{self._topic} has lost records at its end that this run has read ({error}): a broker's "
+                "disk or an unclean election lost them. Begin a new run (--run NAME)"
+            ) from error
+        except KafkaError as error:
+            raise clients.unreachable(self._settings, error) from error
 
     def _accept(self, lane: int, records: list[Any]) -> int:
         waiting, admit = self.waiting[lane], self._filters[lane].admit
@@ -198,10 +214,9 @@ class JudgedSource:
 
     def _seek(self) -> None:
         tps = list(self._lanes.values())
-        begins, ends = (
-            clients.beginning_offsets(self._consumer, tps),
-            clients.end_offsets(self._consumer, tps),
-        )
+        with self._named_errors():
+            begins = clients.beginning_offsets(self._consumer, tps)
+            ends = clients.end_offsets(self._consumer, tps)
         for lane, tp in self._lanes.items():
             offset = self._next[lane]
             if begins[tp] > offset:

@@ -17,7 +17,7 @@ from streams.positions import START, Position
 VERSION: Final = 1
 
 
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
+class Cursor(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Between two records of a lane of `judged`: what reading on from here needs."""
 
     next_offset: int = 0

@@ -70,7 +70,7 @@ def take_over(
     checkpoints = Checkpoints(settings.data_dir.absolute() / "checkpoints" / run)
     restored, kept = _restore(reader, checkpoints, model, optimizer, config.checkpoints_kept)
     if restored is None:
-        state, progress = _beginning(generation), Progress()
+        state, progress = beginning(generation), Progress()
         trained = torch.zeros(tokenizer.vocab_size, dtype=torch.int64)
     else:
         state, progress, trained = restored.pipeline, restored.progress, restored.trained
@@ -105,7 +105,8 @@ def take_over(
     return Taken(start, state, progress, trained, model, optimizer, checkpoints, kept, manifest)
 
 
-def _beginning(generation: Generation) -> PipelineState:
+def beginning(generation: Generation) -> PipelineState:
+    """Return the state of a run that has not read anything."""
     lanes: dict[int, bytes] = {}
     for lane in range(generation.lanes):
         first = Position._make(generation.first_position(lane))

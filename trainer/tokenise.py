@@ -24,11 +24,4 @@ def encode_texts(tokenizer: TokenCounter, texts: Sequence[str]) -> list[Tokens]:
     One call for many texts: the tokenizer spreads them over threads.
     """
     begin, end = tokenizer.bos_id, tokenizer.eos_id
-    out: list[Tokens] = []
-    for ids in tokenizer.encode_batch(texts):
-        tokens = np.empty(len(ids) + 2, np.int32)
-        tokens[0] = begin
-        tokens[1:-1] = ids
-        tokens[-1] = end
-        out.append(tokens)
-    return out
+    return [np.array([begin, *ids, end], np.int32) for ids in tokenizer.encode_batch(texts)]

@@ -163,9 +163,9 @@ class Loop:
     def run(self, stopped: Callable[[], bool]) -> Report:
         """Train to the plan's end, or until `stopped` says so; save; return the report."""
         ended = self._train(stopped)
-        held = self.evaluate()
         if self._state.step > self._saved_step:
             self.save()  # raises: an end without its checkpoint is no success
+        held = HeldOutLoss(None, None, 0) if ended == "stopped" else self.evaluate()
         progress = self._trainer.progress
         return Report(
             steps=self._state.step,

@@ -83,21 +83,7 @@ def judged(
     """The judged record of document `number`: `pairs` pairs with the given scores (5) and shares (1.0)."""
     rnd = random.Random(number * 1000 + index)
     text = " ".join(sentence(rnd) for _ in range(sentences))
-    tokenizer = tokenizer or load_tokenizer()
-    segment = Segment(
-        document_id=f"d{number}",
-        index=index,
-        count=count,
-        start=0,
-        url=f"http://example.org/{number}",
-        title="",
-        text=text,
-        language="en",
-        language_score=1.0,
-        tokens=tokenizer.count(text),
-        tokenizer=tokenizer.name,
-        content_hash=hashlib.blake2b(str(number).encode(), digest_size=16).digest(),
-    )
+    segment = segment_of(number, text, tokenizer or load_tokenizer(), index, count)
     made = [
         Pair(
             template_id=f"t{i:02d}",
@@ -115,6 +101,40 @@ def judged(
         instantiated=InstantiatedSegment(matched=matched, engine="test", model="", pairs=made),
         judge="test",
         verdicts=verdicts,
+    )
+
+
+def judged_of(
+    number: int, text: str, pairs: Sequence[tuple[str, str]], tokenizer: TokenCounter
+) -> JudgedSegment:
+    """The judged record of a text with these (instruction, answer) pairs, all scored 5."""
+    made = [
+        Pair(template_id=f"t{i:02d}", instruction=instruction, answer=answer, excerpt_share=1.0)
+        for i, (instruction, answer) in enumerate(pairs)
+    ]
+    matched = MatchedSegment(segment=segment_of(number, text, tokenizer), bank="test", encoder="test")
+    return JudgedSegment(
+        instantiated=InstantiatedSegment(matched=matched, engine="test", model="", pairs=made),
+        judge="test",
+        verdicts=[Verdict(template_id=p.template_id, score=5) for p in made],
+    )
+
+
+def segment_of(number: int, text: str, tokenizer: TokenCounter, index: int = 0, count: int = 1) -> Segment:
+    """A segment of document `number` with this text."""
+    return Segment(
+        document_id=f"d{number}",
+        index=index,
+        count=count,
+        start=0,
+        url=f"http://example.org/{number}",
+        title="",
+        text=text,
+        language="en",
+        language_score=1.0,
+        tokens=tokenizer.count(text),
+        tokenizer=tokenizer.name,
+        content_hash=hashlib.blake2b(str(number).encode(), digest_size=16).digest(),
     )
 
 
