@@ -57,6 +57,8 @@ class Accounts(msgspec.Struct, kw_only=True):
     """Dead letters with a marker, by stage and error."""
     duplicates: dict[str, int] = msgspec.field(default_factory=dict)
     """Records by topic that a filtering reader passes over."""
+    superseded: dict[str, int] = msgspec.field(default_factory=dict)
+    """Dead letters by topic whose position has an output all the same: a zombie's, and void."""
     foreign: dict[str, int] = msgspec.field(default_factory=dict)
     """Records by topic that are none of ours (in a dead-letter topic: the bytes of such, buried)."""
     offences: list[Offence] = msgspec.field(default_factory=list)

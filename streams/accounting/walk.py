@@ -115,7 +115,8 @@ class _Walk:
         else:
             self._accounts.documents += 1
         if origin > self._origin_high:
-            if header.previous != self._origin_high and (at.offset == 0 or at != self._first):
+            # Below it is no hole: see `workers.lane.Lane`.
+            if header.previous > self._origin_high and (at.offset == 0 or at != self._first):
                 self._offend(
                     pipeline.RAW,
                     at,
@@ -223,10 +224,17 @@ class _Walk:
             )
 
     def _letters_before(self, number: int, at: Position) -> None:
-        """Name the dead letters before a position: no marker names them."""
-        stream = self._dead[number]
+        """Pass over the dead letters before a position that no marker names.
+
+        Where the lane has an output they are superseded: a zombie buried what its successor could process.
+        Beyond the lane's end they are an offence.
+        """
+        stream, topic = self._dead[number], self._dead_topics[number]
         while stream.head is not None and stream.head.position < at:
-            self._offend(self._dead_topics[number], stream.head.position, "no marker names this dead letter")
+            if stream.head.position.offset < self._raw_end:
+                self._accounts.superseded[topic] = self._accounts.superseded.get(topic, 0) + 1
+            else:
+                self._offend(topic, stream.head.position, "no marker names this dead letter")
             stream.advance()
 
     def _offend(self, topic: str, at: Position, what: str) -> None:
