@@ -118,6 +118,6 @@ def _occupied(settings: Settings, names: list[str]) -> list[str]:
     consumer = clients.sync_consumer(settings)
     try:
         tps = [TopicPartition(name, p) for name in names for p in consumer.partitions_for_topic(name)]
-        return sorted({tp.topic for tp, end in consumer.end_offsets(tps).items() if end})
+        return sorted({tp.topic for tp, end in clients.end_offsets(consumer, tps).items() if end})
     finally:
         consumer.close()
