@@ -51,7 +51,8 @@ def create(settings: Settings) -> Generation:
             if found.lanes != settings.pipeline.lanes:
                 raise SettingsError(
                     f"pipeline.lanes is {settings.pipeline.lanes}, but generation {found.id} was created "
-                    f"with {found.lanes}; the number is fixed. Set it back, or use another data_dir or cluster"
+                    f"with {found.lanes}; the number is fixed. Set it back, or use another data_dir or "
+                    "cluster"
                 )
             verify(settings, found)
             return found
