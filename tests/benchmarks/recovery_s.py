@@ -112,7 +112,8 @@ def load_seconds(settings: Settings) -> float:
     """Return how long a model stage takes to open, in a process of its own."""
     code = (
         "import time\nt = time.monotonic()\nfrom workers.__main__ import stage_class\n"
-        "from streams.settings import load\nstage = stage_class('match')(load())\nstage.open()\nprint(time.monotonic() - t)"
+        "from streams.settings import load\nstage = stage_class('match')(load())\nstage.open()\n"
+        "print(time.monotonic() - t)"
     )
     environment = {**os.environ, **to_environment(settings)}
     out = subprocess.run(

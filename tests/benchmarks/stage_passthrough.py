@@ -1,8 +1,8 @@
 """`stage_passthrough_us`: CPU of a worker process for each 1 KB record that its stage only copies.
 
 The whole frame is in it: Faust's consumer, decoding, the window, encoding, sending, the broker's answer,
-the commit. Beside it `stage_passthrough_vs_aiokafka`: the same over a plain aiokafka consume-and-produce loop that
-keeps no order, filters nothing and decodes nothing. Both run in processes of their own, in turns, on the same
+the commit. Beside it `stage_passthrough_vs_aiokafka`: the same over a plain aiokafka consume-and-produce
+loop that keeps no order, filters nothing and decodes nothing. Both run in processes of their own, in turns, on the same
 broker; the median of the rounds counts. Start-up is left out: the clock begins with the first output.
 """
 
@@ -53,7 +53,7 @@ def fill(settings: Settings, epoch: int) -> None:
             tokens=200,
             tokenizer="none",
             content_hash=b"0" * 16,
-        )  # fmt: skip
+        )
     )
     producer = clients.sync_producer(settings)
     for i in range(RECORDS // LANES):
