@@ -79,6 +79,16 @@ class _LaneConsumer(Consumer):  # type: ignore[misc]
                 # Not us: at a rebalance Faust empties its queues and cancels who waits to put something in.
                 # The seek that follows makes us read it again.
 
+    def check_group(self) -> None:
+        """Raise what ended the group's coordination: without it this process would live on, and hold no lane.
+
+        aiokafka lets its coordination task die of what a broker says while it starts; it tells who polls
+        through its own interface, which Faust does not.
+        """
+        consumer = self._thread._consumer  # noqa: SLF001 - Faust has no way to ask
+        if consumer is not None:
+            consumer._coordinator.check_errors()  # noqa: SLF001
+
     async def commit_lanes(self, offsets: Mapping[TP, int]) -> None:
         """Mirror the lanes' progress in the group's offsets."""
         await self._commit(dict(offsets))
@@ -368,6 +378,7 @@ class Runner:
     async def _commit_forever(self) -> None:
         while True:
             await asyncio.sleep(self._settings.runner.commit_seconds)
+            self.app.consumer.check_group()
             await self._commit()
 
     async def _commit(self) -> None:

@@ -184,7 +184,24 @@ KINDS = {
     "best": Best,
 }
 
+
+def lose_the_group(path: Path) -> None:
+    """Let aiokafka's coordination die, as it does of a broker's empty answers, once a file is there."""
+    from aiokafka.consumer.group_coordinator import GroupCoordinator
+
+    known = GroupCoordinator.ensure_coordinator_known
+
+    async def fails(self: Any) -> Any:
+        assert not path.exists(), "Did we not perform bootstrap?"  # noqa: ASYNC240
+        return await known(self)
+
+    GroupCoordinator.ensure_coordinator_known = fails
+
+
 if __name__ == "__main__":
     from workers.__main__ import work
+
+    if "LOSE_GROUP" in os.environ:
+        lose_the_group(Path(os.environ["LOSE_GROUP"]))
 
     work(KINDS[sys.argv[1]], load(), sys.argv[2] if len(sys.argv) > 2 else None)

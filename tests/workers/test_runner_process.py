@@ -12,6 +12,7 @@ from kit.processes import wait_for
 from streams import clients, generations, topics
 from streams.positions import Position
 from streams.records import Segment, decode
+from workers.runner import EXIT_CRASH
 from workers.sender import EXIT_SEND
 
 
@@ -99,6 +100,18 @@ def test_workers_share_lanes_and_a_zombie_does_no_harm(pipeline, workers, until)
         seen = filtered(found[lane])
         check_gapless(seen)
         assert texts(seen) == [f"{i}#{j}" for i in range(n) for j in range(2)]
+
+
+def test_a_worker_that_has_lost_its_group_does_not_live_on(pipeline, workers, tmp_path):
+    settings, _ = pipeline(2)
+    lost = tmp_path / "lost"
+    first = workers.start(settings, "expand", LOSE_GROUP=str(lost))
+    wait_for(lambda: first.metrics()["finestream_lanes_open"] == 2, first)
+    lost.touch()
+    second = workers.start(settings, "expand")  # the rebalance makes the first one look for its coordinator
+    assert first.exit_code(30) == EXIT_CRASH
+    assert "Did we not perform bootstrap" in first.said()
+    wait_for(lambda: second.metrics()["finestream_lanes_open"] == 2, second)
 
 
 def test_a_broker_that_dies_and_comes_back(fresh_broker, settings, workers, until):
