@@ -308,6 +308,12 @@ class Chaos:
             elif seconds > 60 or (name.endswith("freeze") and seconds > FREEZE_SECONDS + 20):
                 self._watched.remove(watched)  # shot again meanwhile; what counts is the oracle
 
+    def broker_serves(self) -> bool:
+        """Whether the broker runs and is not frozen."""
+        state = self.supervisor.state()
+        broker = state.process("broker") if state is not None else None
+        return broker is not None and broker.state == "running" and not self._is_frozen(broker.pid)
+
     # -- other weather -----------------------------------------------------------------------------------
 
     def late_writes(self, topic: str, lane: int | None = None, most: int = 12) -> None:
@@ -324,25 +330,26 @@ class Chaos:
             begin = max(0, end - self._rnd.randrange(1, 3 * most))
             consumer.seek(tp, begin)
             records: list[Any] = []
-            while consumer.position(tp) < end:
+            deadline = time.monotonic() + 5
+            while consumer.position(tp) < end and time.monotonic() < deadline:
                 records += consumer.poll(timeout_ms=500).get(tp, [])
             for record in records[:most]:
                 producer.send(
                     topic, record.value, key=record.key, headers=list(record.headers), partition=lane
                 )
                 self.report.late_writes += 1
-            producer.flush(30)
+            producer.flush(5)
         finally:
             consumer.close()
-            producer.close(5)
+            producer.close(1)
 
     def alien(self, topic: str) -> None:
         """Write what is no record of ours into a lane."""
         producer = clients.sync_producer(self.settings)
         lane = self._rnd.randrange(self.settings.pipeline.lanes)
         producer.send(topic, b"\xc1 nobody's", key=self._rnd.choice([None, b"short"]), partition=lane)
-        producer.flush(30)
-        producer.close(5)
+        producer.flush(5)
+        producer.close(1)
         self.report.aliens += 1
 
     # -- how far -----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from chaos.harness import (
     train,
     weights,
 )
+from kafka.errors import KafkaError
 
 from streams.errors import FinestreamError
 from streams.settings import STAGES
@@ -53,6 +54,7 @@ def storm(
         chaos.flow(files, len(plan) * gap_seconds / documents)
         began = time.monotonic()
         for number, (victim, kind) in enumerate(plan, 1):
+            chaos.tick()
             while time.monotonic() < began + number * gap_seconds:
                 chaos.tick()
             if not chaos.shoot(victim, kind):  # it is frozen, or between two lives
@@ -78,10 +80,12 @@ def storm(
 
 def weather(chaos: Chaos, rnd: random.Random, number: int) -> None:
     """What happens beside kills: late writes of zombies, records of somebody else."""
+    if not chaos.broker_serves():
+        return
     try:
         if number % 3 == 0:
             chaos.late_writes(rnd.choice(TOPICS))
         if number % 4 == 0:
             chaos.alien(rnd.choice(TOPICS))
-    except (FinestreamError, OSError):
-        pass  # the broker is down just now
+    except (FinestreamError, KafkaError, OSError):
+        pass  # it died just now
