@@ -2,8 +2,9 @@
 
 The whole frame is in it: Faust's consumer, decoding, the window, encoding, sending, the broker's answer,
 the commit. Beside it `stage_passthrough_vs_aiokafka`: the same over a plain aiokafka consume-and-produce
-loop that keeps no order, filters nothing and decodes nothing. Both run in processes of their own, in turns, on the same
-broker; the median of the rounds counts. Start-up is left out: the clock begins with the first output.
+loop that keeps no order, filters nothing and decodes nothing. Both run in processes of their own, in
+turns, on the same broker; the median of the rounds counts. Start-up is left out: the clock begins with the
+first output.
 """
 
 from __future__ import annotations
