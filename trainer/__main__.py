@@ -10,8 +10,7 @@ import sys
 import threading
 from typing import Any, Final
 
-import structlog
-
+from streams import logs
 from streams import settings as tree
 from streams.errors import FinestreamError
 
@@ -25,14 +24,7 @@ EXAMPLES: Final = """examples:
 def main(arguments: list[str] | None = None) -> int:
     """Train; return the exit code (0 ok, 1 failed, 2 usage, 3 unhealthy, 4 unreachable, 130 interrupted)."""
     options = _parser().parse_args(arguments)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure()
     flags: dict[str, Any] = {}
     if options.run is not None:
         flags["run"] = options.run

@@ -1,6 +1,7 @@
 """Whole runs over a real broker: to the end of the input, again by obeying, and what must not stop them."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -64,12 +65,12 @@ def test_stopped_damaged_and_lost_and_still_the_same(stream, branch, tmp_path, c
     newest = max((settings.data_dir / "checkpoints" / "main").iterdir())
     (newest / "model.safetensors").write_bytes(b"damaged")
     train(branch(settings, max_steps=9), until_drained=True)
-    assert "checkpoint_unusable" in capfd.readouterr().out
+    assert "checkpoint_unusable" in said(capfd)
     assert account(settings).starts[1].step == 4, "it went on from the one before"
 
     elsewhere = settings.model_copy(update={"data_dir": tmp_path / "lost"})
     report = train(elsewhere, until_drained=True)
-    assert "no_checkpoint" in capfd.readouterr().out
+    assert "no_checkpoint" in said(capfd)
     assert account(settings).starts[2].step == 0, "it obeyed its whole ledger"
 
     again = branch(settings, run="again")
@@ -103,6 +104,12 @@ def test_an_idle_lane_and_one_that_is_far_behind_stop_nothing(stream, until):
     assert reports
     assert reports[0].ended == "drained"
     check_exact(settings)
+
+
+def said(capfd):
+    """What was logged, wherever the tests before have sent logs to."""
+    out, err = capfd.readouterr()
+    return out + err
 
 
 def topics(settings):
@@ -251,7 +258,7 @@ def test_a_full_disk_does_not_stop_training(stream, branch, tmp_path, capfd):
         ballast.write_bytes(bytes(60_000_000))  # no room for a second checkpoint beside the first
         with pytest.raises(CheckpointError, match="No space left"):  # an end without its checkpoint
             train(branch(settings, max_steps=8), until_drained=True)
-        words = capfd.readouterr().out
+        words = said(capfd)
         assert "checkpoint_failed" in words
         assert "step=6" in words
         assert len(account(settings).steps) == 8, "training went on meanwhile"
@@ -269,21 +276,30 @@ def test_a_full_disk_does_not_stop_training(stream, branch, tmp_path, capfd):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_the_command(stream, monkeypatch, capsys):
+@pytest.fixture
+def command():
+    """The command in this process, without its signal handlers staying."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield main
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_command(stream, command, monkeypatch, capsys):
     settings, writer = stream(lanes=2)
     fill(writer, 20, [0, 1])
     for name, value in to_environment(settings).items():
         monkeypatch.setenv(name, value)
-    assert main(["--until-drained", "--format", "json", "--max-steps", "4"]) == 0
+    assert command(["--until-drained", "--format", "json", "--max-steps", "4"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == 4
     wanted = "steps tokens pairs loss_first loss_last heldout_loss unigram_loss checkpoint ended"
     assert set(wanted.split()) == set(report)
-    assert main(["--obey", "nobody"]) == 1
+    assert command(["--obey", "nobody"]) == 1
     out, words = capsys.readouterr()
     assert "there is no ledger ledger.nobody" in words
     assert not out
-    assert main(["--until-drained", "--run", "Not A Name"]) == 2
+    assert command(["--until-drained", "--run", "Not A Name"]) == 2
     assert "trainer.run" in capsys.readouterr().err
 
 
