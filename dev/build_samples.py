@@ -25,9 +25,9 @@ from streams.tokens import load_tokenizer
 
 OUT = Path(__file__).parents[1] / "streams" / "data" / "samples"
 FETCHED = "2026-11-20T00:00:00Z"
-TOKENS = range(90, 421)
-TAKE = {"4": 520, "6": 60, "2": 280, "digitalgov": 50, "xquad": 40}
-"""How many of each source: MedlinePlus, NINDS, GARD (folders of MedQuAD), digital.gov, Wikipedia."""
+TOKENS = range(60, 600)
+TAKE = {"4": 440, "6": 122, "2": 235, "3": 60, "digitalgov": 50, "xquad": 40}
+"""How many of each source: MedlinePlus, NINDS, GARD, GHR (folders of MedQuAD), digital.gov, Wikipedia."""
 LICENCES = {
     "medquad": "CC BY 4.0, MedQuAD",
     "digitalgov": "public domain, digital.gov",
@@ -162,7 +162,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     health = [page for page in corpora.medquad(data) if page.path not in gold]
     pages = [
-        page for part in "462" for page in chosen((p for p in health if p.path.startswith(part)), TAKE[part])
+        page for part in "4623" for page in chosen((p for p in health if p.path.startswith(part)), TAKE[part])
     ]
     pages += chosen(explainers(data, gold), TAKE["digitalgov"])
     articles = (page for page in corpora.xquad(data) if page.path not in gold)
