@@ -16,13 +16,13 @@ class _NeverFails(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         """Write if that is possible."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush if that is possible."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
 
 

@@ -21,12 +21,13 @@ from typing import Any
 
 import pytest
 
-from streams import clients
+from streams import clients, logs
 from streams.broker import Broker, jars_folder, prepare
 from streams.settings import Settings, load
 
 for _name in [name for name in os.environ if name.startswith("FINESTREAM_")]:
     del os.environ[_name]  # the machine's own settings are no part of a test
+logs.configure()  # writes to what is stderr at that moment: structlog's default keeps a test's, which closes
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each child process compiles torch anew
 
 Until = Callable[..., Any]
