@@ -13,7 +13,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, cast
@@ -229,7 +228,7 @@ def load_tokenizer(name: str = DEFAULT) -> TokenCounter:
     a folder that holds one, or a Hugging Face id, which is fetched on first use.
     """
     if name == DEFAULT:
-        definition = files("streams").joinpath("data", "finestream-bpe.json").read_text(encoding="utf-8")
+        definition = (Path(__file__).parent / "data" / "finestream-bpe.json").read_text(encoding="utf-8")
         return TokenCounter(name, definition)
     path = Path(name).expanduser()
     if path.is_dir():

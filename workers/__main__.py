@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from monitoring.metrics import BuildMetrics, StageMetrics, serve
-from streams import generations
+from streams import generations, logs
 from streams.errors import FinestreamError
 from streams.settings import STAGES, Settings, load
 from workers.stage import Stage
@@ -42,6 +42,7 @@ def work(stage_type: type[Stage[Any, Any]], settings: Settings, slot: str | None
     """Open a stage and carry it until SIGTERM or SIGINT."""
     from workers.runner import run_worker  # noqa: PLC0415 - after the arguments are known to be right
 
+    logs.configure()
     registry = CollectorRegistry()
     BuildMetrics(registry, f"worker-{stage_type.name}", "0.1.0")
     metrics = StageMetrics(registry, stage_type.name, stage_type.reasons)

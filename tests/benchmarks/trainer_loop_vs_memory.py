@@ -21,7 +21,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [
+    str(Path(__file__).parents[2]),
+    str(Path(__file__).parents[1]),
+]  # the root first: tests/ has a `streams` too
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from kit.judged import JudgedWriter, judged
