@@ -20,10 +20,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).parents[2]),
-    str(Path(__file__).parents[1]),
-]  # the root first: tests/ has a `streams` too
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # first: tests/ has a `streams` too
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from kit.flow import RawWriter

@@ -21,10 +21,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path[:0] = [
-    str(Path(__file__).parents[2]),
-    str(Path(__file__).parents[1]),
-]  # the root first: tests/ has a `streams` too
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # first: tests/ has a `streams` too
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from kit.judged import JudgedWriter, judged
