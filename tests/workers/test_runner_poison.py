@@ -139,7 +139,7 @@ def test_a_record_that_fails_is_buried_alone(pipeline, workers):
 def test_what_kills_the_worker_is_found_and_buried(pipeline, workers, until):
     """Never returning, os._exit, a crash in native code: a few deaths, then the record alone is blamed."""
     runner = {**FAST, "deaths_before_isolation": 2}
-    settings, generation = pipeline(4, runner=runner, chunk={"deadline_seconds": 2, "batch_records": 4})
+    settings, generation = pipeline(4, runner=runner, chunk={"deadline_seconds": 1, "batch_records": 4})
     raw = RawWriter(settings, generation)
     for text in ("before", "hang", "seg:3:after"):
         raw.write(0, text.encode())
@@ -171,7 +171,7 @@ def test_what_kills_the_worker_is_found_and_buried(pipeline, workers, until):
         for offset in offsets:
             assert found[lane][offset, 0][:2] == (Kind.DEAD, "killed_worker")
             assert found[lane][offset - 1, 0].startswith("be")
-    assert "no answer within 2 s" in found[0][1, 0][2]
+    assert "no answer within 1 s" in found[0][1, 0][2]
     assert "code 9" in found[1][1, 0][2]
     assert "code -11" in found[2][1, 0][2]
     metrics = worker.metrics()

@@ -65,9 +65,24 @@ class Image:
         write_lane(self.settings, "chunked", lane, records)
 
 
-def test_a_crash_after_each_segment_of_a_document(pipeline, workers):
-    settings, generation = pipeline(12, runner={"tries": 1})
+def test_a_crash_after_each_segment_and_between_dead_letter_and_marker(pipeline, workers):
+    settings, generation = pipeline(15, runner={"tries": 1})
     image = Image(settings, generation)
+    cut_documents(image)
+    cut_burials(image)
+    image.raw.flush()
+    worker = workers.start(settings, "expand")
+    wait_drained(settings, "chunked", raw_ends(settings), alive=lambda: worker.alive)
+    lanes, dead = read_lanes(settings, "chunked"), read_raw_log(settings, "dead.chunk")
+    check_documents(settings, lanes)
+    check_burials(lanes)
+    assert [len(dead[lane]) for lane in range(15)] == [0] * 12 + [1] * 3
+    assert worker.metrics()[f"finestream_records_dropped_total {RESUMED_DIFFERENTLY}"] == 3 + 3 + 1 + 2
+
+
+def cut_documents(image):
+    """Lanes 0 to 11: what a crash within a document of five segments leaves."""
+    settings = image.settings
     five = outputs(settings, 0, "seg:5:doc")
     for lane in range(6):  # as many segments as its number were durable
         (origin, _) = image.write(lane, "seg:5:doc", "after")
@@ -90,11 +105,10 @@ def test_a_crash_after_each_segment_of_a_document(pipeline, workers):
     again = [(Position(1, 0), image.header(Kind.SEGMENT, 5, second, 1, chain(0, five[0])), five[0])]
     write_lane(settings, "chunked", 11, again)
     image.wrote(11, origin, five, 2)  # a zombie's late writes are the last in the log
-    image.raw.flush()
-    worker = workers.start(settings, "expand")
 
-    wait_drained(settings, "chunked", raw_ends(settings), alive=lambda: worker.alive)
-    lanes = read_lanes(settings, "chunked")
+
+def check_documents(settings, lanes):
+    five = outputs(settings, 0, "seg:5:doc")
     for lane in range(6):
         check_gapless(lanes[lane])  # exactly the rest was written
         assert [record.value for record in lanes[lane]][:5] == five
@@ -115,40 +129,32 @@ def test_a_crash_after_each_segment_of_a_document(pipeline, workers):
     check_gapless(filtered(lanes[11]))
     assert [record.value for record in filtered(lanes[11])][:5] == five
     assert len(filtered(lanes[11])) == 10
-    assert not any(read_raw_log(settings, "dead.chunk").values())
-    assert worker.metrics()[f"finestream_records_dropped_total {RESUMED_DIFFERENTLY}"] == 3 + 3 + 1 + 2
 
 
-def test_a_dead_letter_without_its_marker_is_not_made_again(pipeline, workers):
-    settings, generation = pipeline(3, runner={"tries": 1})
-    image = Image(settings, generation)
+def cut_burials(image):
+    """Lanes 12 to 14: a dead letter is durable; its marker is not, or is."""
+    settings = image.settings
     # The document would pass now; what counts is that its dead letter is durable.
-    (first, second, _) = image.write(0, "before", "killer", "after")
-    bury(settings, 0, Position(1, 0), image.header(Kind.DEAD, 1, second, 1), "killed_worker")
+    (_, second, _) = image.write(12, "before", "killer", "after")
+    bury(settings, 12, Position(1, 0), image.header(Kind.DEAD, 1, second, 1), "killed_worker")
     # Bytes of somebody else in raw have a place, too.
-    image.write(1, "before")
-    image.raw.producer.send("raw", b"alien", key=b"short", partition=1).get(10)
-    image.write(1, "after")
-    bury(settings, 1, Position(1, 0), image.header(Kind.DEAD, 1, NO_ORIGIN, 1), "RecordError")
+    image.write(13, "before")
+    image.raw.producer.send("raw", b"alien", key=b"short", partition=13).get(10)
+    image.write(13, "after")
+    bury(settings, 13, Position(1, 0), image.header(Kind.DEAD, 1, NO_ORIGIN, 1), "RecordError")
     # One below the tail was done with its marker: it says nothing about what comes now.
-    (first, second) = image.write(2, "before", "after")
-    bury(settings, 2, Position(0, 0), image.header(Kind.DEAD, 1, first, 0), "ValueError")
+    (first, _) = image.write(14, "before", "after")
+    bury(settings, 14, Position(0, 0), image.header(Kind.DEAD, 1, first, 0), "ValueError")
     marker = encode(Dropped(stage="chunk", reason="ValueError"))
-    write_lane(settings, "chunked", 2, [(Position(0, 0), image.header(Kind.DEAD, 1, first, 0), marker)])
-    image.raw.flush()
-    worker = workers.start(settings, "expand")
-    wait_drained(settings, "chunked", raw_ends(settings), alive=lambda: worker.alive)
-    lanes = read_lanes(settings, "chunked")
-    for lane, reason in ((0, "killed_worker"), (1, "RecordError")):
+    write_lane(settings, "chunked", 14, [(Position(0, 0), image.header(Kind.DEAD, 1, first, 0), marker)])
+
+
+def check_burials(lanes):
+    for lane, reason in ((12, "killed_worker"), (13, "RecordError")):
         check_gapless(lanes[lane])
         assert [record.header.kind for record in lanes[lane]] == [Kind.SEGMENT, Kind.DEAD, Kind.SEGMENT]
         assert decode(lanes[lane][1].value, Dropped).reason == reason
-    assert [record.header.kind for record in lanes[2]] == [Kind.DEAD, Kind.SEGMENT]
-    assert {lane: len(records) for lane, records in read_raw_log(settings, "dead.chunk").items()} == {
-        0: 1,
-        1: 1,
-        2: 1,
-    }
+    assert [record.header.kind for record in lanes[14]] == [Kind.DEAD, Kind.SEGMENT]
 
 
 def bury(settings, lane, position, header, error):
