@@ -27,7 +27,7 @@ from monitoring.metrics import StageMetrics
 from streams import clients
 from streams.pipeline import StageTopics
 from streams.positions import HEADER, Kind, LaneHeader, Position
-from streams.records import Dropped, encode
+from streams.records import MAX_RECORD_BYTES, STUB_HEAD_BYTES, Dropped, encode
 from streams.settings import Settings
 from workers.lane import Lane, Slot, Tail
 from workers.stage import Drop
@@ -201,15 +201,28 @@ class Sender:
             ("error", problem.error.encode()),
             ("detail", problem.detail.encode()),
         ]
+        value, more = _bounded(slot.value)
         key = slot.position.pack() if slot.position is not None else None
         await self._acknowledged(
             self._producer.send_and_wait(
-                self._topics.dead, slot.value, key=key, partition=lane.partition, headers=headers
+                self._topics.dead, value, key=key, partition=lane.partition, headers=[*headers, *more]
             )
         )
         self._metrics.dead(problem.error)
         log.warning("dead letter", stage=self._stage, lane=lane.partition, position=slot.position,
                     error=problem.error, detail=problem.detail[:200])  # fmt: skip
+
+
+def _bounded(value: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Return what a dead letter holds of an input: all; of one too long its beginning, length and hash.
+
+    A record of ours never is. Somebody else's can be, since a topic bounds compressed batches.
+    """
+    if len(value) <= MAX_RECORD_BYTES:
+        return value, []
+    length = str(len(value)).encode()
+    digest = hashlib.sha256(value).hexdigest().encode()
+    return value[:STUB_HEAD_BYTES], [("length", length), ("sha256", digest)]
 
 
 class _Batch:

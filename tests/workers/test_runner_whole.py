@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 
@@ -9,9 +10,17 @@ import msgspec
 from kit.flow import check_gapless, delete_before, read_lanes, read_raw_log, write_lane
 from kit.processes import wait_for
 
-from streams import books
+from streams import books, clients
 from streams.positions import Kind, LaneHeader, Origin, Position
-from streams.records import Dropped, MatchedSegment, Segment, decode, encode
+from streams.records import (
+    MAX_RECORD_BYTES,
+    STUB_HEAD_BYTES,
+    Dropped,
+    MatchedSegment,
+    Segment,
+    decode,
+    encode,
+)
 
 
 def segment(text):
@@ -81,6 +90,11 @@ def test_each_lane_stops_for_itself(pipeline, workers):
     ])  # fmt: skip
     lanes.chunked(7, 2)
     write_lane(settings, "chunked", 7, [(None, None, b"the last one")])
+    huge = b"\0" * (2 * MAX_RECORD_BYTES)  # fits in, compressed; no dead letter could hold it
+    producer = clients.sync_producer(settings, max_request_size=3 * MAX_RECORD_BYTES)
+    producer.send("chunked", huge, partition=8).get(30)
+    producer.close()
+    lanes.chunked(8, 0)
     # The same as 0, 3, 4 and 2, but the operator says to go on.
     lanes.chunked(9, 0, 1, 3, 4)
     lanes.chunked(10, 0, 1)
@@ -94,7 +108,7 @@ def test_each_lane_stops_for_itself(pipeline, workers):
     lanes.chunked(13, 0)
 
     worker = workers.start(settings, "match", "slot")
-    for lane, n in ((0, 2), (1, 1), (6, 5), (7, 3), (9, 4), (10, 2), (11, 3), (13, 1)):
+    for lane, n in ((0, 2), (1, 1), (6, 5), (7, 3), (8, 1), (9, 4), (10, 2), (11, 3), (13, 1)):
         lanes.wait_for(worker, lane, n)
     wait_for(lambda: worker.metrics()["finestream_lanes_stopped"] == 7, worker, what="seven lanes stop")
     lanes.chunked(13, 1)
@@ -102,8 +116,8 @@ def test_each_lane_stops_for_itself(pipeline, workers):
 
     found = read_lanes(settings, "matched")
     assert {lane: offsets_of(records) for lane, records in found.items()} == {
-        0: [0, 1], 1: [0], 2: [0, 1, 2, 3, 4], 3: [], 4: [0], 5: [0], 6: [0, 1, 2, 3, 4], 7: [0, 1, 2], 8: [],
-        9: [0, 1, 3, 4], 10: [0, 1], 11: [0, 2, 3], 12: [0, 1, 2, 3, 4], 13: [0, 1],
+        0: [0, 1], 1: [0], 2: [0, 1, 2, 3, 4], 3: [], 4: [0], 5: [0], 6: [0, 1, 2, 3, 4], 7: [0, 1, 2],
+        8: [0], 9: [0, 1, 3, 4], 10: [0, 1], 11: [0, 2, 3], 12: [0, 1, 2, 3, 4], 13: [0, 1],
     }  # fmt: skip
     said = worker.said()
     for lane, error in ((0, "LaneGap"), (1, "LaneRecreated"), (2, "LaneRecreated"), (3, "LaneTrimmed"),
@@ -113,7 +127,12 @@ def test_each_lane_stops_for_itself(pipeline, workers):
     dead = read_raw_log(settings, "dead.match")
     aliens = [b"no key, no header", b"no header", b"no key", b"\xc1 no segment", b"the last one"]
     assert [record.value for record in dead[7]] == aliens
-    assert not any(records for lane, records in dead.items() if lane != 7)
+    (bounded,) = dead[8]
+    assert bounded.value == huge[:STUB_HEAD_BYTES]
+    words = dict(bounded.headers)
+    assert words["length"] == str(len(huge)).encode()
+    assert words["sha256"] == hashlib.sha256(huge).hexdigest().encode()
+    assert not any(records for lane, records in dead.items() if lane not in {7, 8})
     assert decode(found[7][1].value, Dropped).reason == "RecordError"
     metrics = worker.metrics()
     assert metrics["finestream_records_duplicate_total"] == 3
@@ -132,6 +151,7 @@ def test_each_lane_stops_for_itself(pipeline, workers):
     lanes.wait_for(worker, 13, 3)
     wait_for(lambda: worker.metrics()["finestream_lanes_stopped"] == 7, worker)
     assert read_lanes(settings, "matched") | {13: []} == found | {13: []}
+    assert len(read_raw_log(settings, "dead.match")[8]) == 1
     assert len(read_raw_log(settings, "dead.match")[7]) == len(aliens)  # nobody's bytes are buried once
 
 
