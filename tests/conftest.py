@@ -13,6 +13,7 @@ Every broker needs its jars: fetched once into the user's cache folder.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from streams.settings import Settings, load
 for _name in [name for name in os.environ if name.startswith("FINESTREAM_")]:
     del os.environ[_name]  # the machine's own settings are no part of a test
 logs.configure()  # writes to what is stderr at that moment: structlog's default keeps a test's, which closes
+logging.getLogger().handlers.clear()  # the libraries' words are pytest's to capture
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each child process compiles torch anew
 
 Until = Callable[..., Any]

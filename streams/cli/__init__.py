@@ -11,6 +11,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or settings, 3 unhealthy, 4 something we dep
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from typing import Annotated, Final
@@ -74,6 +75,8 @@ def _root(
 
 def main() -> None:
     """Run one command: the entry point `finestream`."""
+    # Without a handler Python prints the Kafka client's warnings; our errors say what they mean.
+    logging.getLogger("kafka").addHandler(logging.NullHandler())
     try:
         build()()
     except KeyboardInterrupt:
