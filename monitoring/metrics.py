@@ -85,6 +85,14 @@ class StageMetrics:
             "last_record_timestamp_seconds", "Unix time of the last record sent."
         ).labels(stage)
 
+        self._lag = Gauge(
+            "consumer_lag_records",
+            "Records of the input whose outputs are not acknowledged yet, as this worker sees it.",
+            ["group", "topic", "partition"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+
         def histogram(name: str, text: str) -> Histogram:
             return Histogram(name, text, ["stage"], namespace=PREFIX, registry=registry, buckets=SECONDS)
 
@@ -107,6 +115,14 @@ class StageMetrics:
     def dead(self, error: str) -> None:
         """Count a dead letter by the name of its error."""
         self._dead.labels(self._stage, error).inc()
+
+    def lag(self, group: str, topic: str, partition: int, records: int | None) -> None:
+        """Say how far a lane is behind its input; None: it is not ours any more."""
+        labels = (group, topic, str(partition))
+        if records is None:
+            self._lag.remove(*labels)
+        else:
+            self._lag.labels(*labels).set(records)
 
     def retried(self, error: str) -> None:
         """Count a call that is tried again."""

@@ -262,6 +262,7 @@ class Runner:
             lane.wake.set()
         await asyncio.wait(senders)
         for lane in lanes:
+            self._metrics.lag(self.topics.group, self.topics.source, lane.partition, None)
             for slot in lane.slots:
                 self._window.release(slot)
                 if slot.started:  # the call goes on; the lane may come back to us
@@ -379,7 +380,17 @@ class Runner:
         while True:
             await asyncio.sleep(self._settings.runner.commit_seconds)
             self.app.consumer.check_group()
+            self._gauge_lag()
             await self._commit()
+
+    def _gauge_lag(self) -> None:
+        assigned = self.app.consumer.assignment()
+        for lane in self._lanes.values():
+            tp = TP(self.topics.source, lane.partition)
+            end = self.app.consumer.highwater(tp) if tp in assigned else None
+            if end is not None:
+                behind = max(0, end - lane.committed)
+                self._metrics.lag(self.topics.group, self.topics.source, lane.partition, behind)
 
     async def _commit(self) -> None:
         offsets = {}

@@ -113,6 +113,9 @@ def test_each_lane_stops_for_itself(pipeline, workers):
     wait_for(lambda: worker.metrics()["finestream_lanes_stopped"] == 7, worker, what="seven lanes stop")
     lanes.chunked(13, 1)
     lanes.wait_for(worker, 13, 2)  # the others go on
+    lag = "finestream_consumer_lag_records finestream.1.match {} chunked"
+    wait_for(lambda: worker.metrics().get(lag.format(13)) == 0, worker, what="nothing is left in lane 13")
+    assert worker.metrics()[lag.format(0)] == 2  # stopped before two records
 
     found = read_lanes(settings, "matched")
     assert {lane: offsets_of(records) for lane, records in found.items()} == {
