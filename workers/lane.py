@@ -82,13 +82,12 @@ class DeadTail:
 
 @dataclass(slots=True)
 class Lane:
-    """One partition during one generation of the consumer group.
+    """One partition, from its assignment to its revocation.
 
     `root` says that the input is `raw`: positions are made here, origins are checked here.
     """
 
     partition: int
-    group_generation: int
     epoch: int
     root: bool
     expected: Position  # the position that must come next

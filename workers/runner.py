@@ -214,9 +214,7 @@ class Runner:
                 return {}
             await self._close_lanes()
             mine = {tp.partition for tp in assignment if tp.topic == self.topics.source}
-            lanes = await self._tails.lanes(
-                mine, generation, root=self._root, window=self.stage.duplicate_window
-            )
+            lanes = await self._tails.lanes(mine, root=self._root, window=self.stage.duplicate_window)
             await self._note_deaths(lanes)
             for lane in lanes:
                 self._lanes[lane.partition] = lane

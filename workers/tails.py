@@ -73,9 +73,7 @@ class TailReader:
         """Disconnect."""
         await self._consumer.stop()
 
-    async def lanes(
-        self, partitions: Iterable[int], group_generation: int, *, root: bool, window: int
-    ) -> list[Lane]:
+    async def lanes(self, partitions: Iterable[int], *, root: bool, window: int) -> list[Lane]:
         """Return the lanes as the log has them; one that is not whole comes back stopped with its error."""
         wanted = sorted(partitions)
         target = {p: TopicPartition(self._topics.target, p) for p in wanted}
@@ -87,7 +85,7 @@ class TailReader:
         deaths = await self._deaths(wanted)
         lanes = []
         for p in wanted:
-            lane = self._lane(p, group_generation, root, last.get(target[p]), last_dead.get(dead[p]))
+            lane = self._lane(p, root, last.get(target[p]), last_dead.get(dead[p]))
             lane.accept_loss = p in self._accept_loss
             lane.deaths = self._count(lane, deaths.get(p), idle=lane.next_offset >= bounds[source[p]].end)
             try:
@@ -99,9 +97,7 @@ class TailReader:
             await self._fill_windows(lanes, {p: bounds[tp] for p, tp in target.items()}, window)
         return lanes
 
-    def _lane(
-        self, partition: int, group_generation: int, root: bool, tail: Tail | None, dead: DeadTail | None
-    ) -> Lane:
+    def _lane(self, partition: int, root: bool, tail: Tail | None, dead: DeadTail | None) -> Lane:
         expected, next_offset = Position(*self._generation.first_position(partition)), 0
         if root:
             next_offset = expected.offset
@@ -112,7 +108,6 @@ class TailReader:
                 next_offset = tail.header.input_offset
         lane = Lane(
             partition=partition,
-            group_generation=group_generation,
             epoch=self._generation.epoch,
             root=root,
             expected=expected,

@@ -27,7 +27,7 @@ EPOCH = 7
 
 
 def lane(root=False, **more):
-    return Lane(partition=3, group_generation=1, epoch=EPOCH, root=root, **{
+    return Lane(partition=3, epoch=EPOCH, root=root, **{
         "expected": START, "next_offset": 0, "tail": None, "dead": None, **more
     })  # fmt: skip
 
