@@ -64,6 +64,9 @@ class Segment(Record, frozen=True):
     source: str = ""
     fetched_at: str = ""
     metadata: dict[str, str] = {}
+    flags: list[str] = []  # filters that would have dropped the document and are set to flag: sorted
+    contamination: dict[str, float] = {}  # benchmark -> largest share of one of its items' 8-grams found here
+    scrubbed: dict[str, int] = {}  # kind of personal data -> how many the document had, now placeholders
 
 
 class Candidate(Record, frozen=True):

@@ -1,0 +1,39 @@
+"""Settings: one tree for every process, one file a part of it."""
+
+from streams.settings.chunk import ChunkSettings
+from streams.settings.infrastructure import (
+    BrokerSettings,
+    KafkaSettings,
+    MetricsSettings,
+    PipelineSettings,
+    RunnerSettings,
+)
+from streams.settings.ingest import IngestSettings
+from streams.settings.section import STAGES, Section, Tuning
+from streams.settings.stages import InstantiateSettings, JudgeSettings, MatchSettings, StageSettings
+from streams.settings.trainer import TrainerSettings
+from streams.settings.tree import Settings, config_file, default, load, stage_hash, to_environment
+
+__all__ = [
+    "STAGES",
+    "BrokerSettings",
+    "ChunkSettings",
+    "IngestSettings",
+    "InstantiateSettings",
+    "JudgeSettings",
+    "KafkaSettings",
+    "MatchSettings",
+    "MetricsSettings",
+    "PipelineSettings",
+    "RunnerSettings",
+    "Section",
+    "Settings",
+    "StageSettings",
+    "TrainerSettings",
+    "Tuning",
+    "config_file",
+    "default",
+    "load",
+    "stage_hash",
+    "to_environment",
+]
