@@ -70,6 +70,9 @@ def toml(model: BaseModel, section: str = "") -> list[str]:
             lines.append(f"# {name} is not set")
         elif isinstance(value, SecretStr):
             lines.append(f"# {name} is {MASK if value.get_secret_value() else 'not set'}")
+        elif isinstance(value, dict):
+            entries = (f"{json.dumps(key)} = {json.dumps(entry)}" for key, entry in value.items())
+            lines.append(f"{name} = {{{', '.join(entries)}}}")
         else:
             plain = value if isinstance(value, bool | int | float | tuple) else str(value)
             lines.append(f"{name} = {json.dumps(plain)}")

@@ -73,19 +73,18 @@ def demo(
 
     from streams.demo import Demo, report, with_defaults
     from streams.demo.display import Bar, Display
+    from streams.ingest.inputs import expand, total_bytes
     from streams.ingest.progress import for_terminal
-    from streams.ingest.source import expand, inspect
     from streams.samples import sample_paths
 
     settings = with_defaults(read_settings(data_dir, config, sets))
-    paths = expand(inputs) if inputs else [str(path) for path in sample_paths()]
-    size = sum(inspect(path).identity.size for path in paths)
+    sources = expand(inputs or [str(path) for path in sample_paths()])
     it = Demo(
         settings,
-        paths,
+        sources,
         display=lambda: (Bar if sys.stderr.isatty() else Display)(say),
         say=say,
-        ingest_progress=for_terminal(size),
+        ingest_progress=for_terminal(total_bytes(sources)),
         fetching=download_progress(),
     )
     outcome = it.run()

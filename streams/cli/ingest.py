@@ -12,6 +12,7 @@ import typer
 from streams.cli.options import Config, DataDir, Format, Output, Sets, read_settings, say, show, table
 
 if TYPE_CHECKING:
+    from streams.ingest.inputs import Input
     from streams.ingest.report import SourceReport
     from streams.settings import Settings
 
@@ -44,7 +45,7 @@ def ingest(
     read before, in the same size and time, is passed over. What is no document is counted by reason; what
     cannot be read becomes a dead letter.
     """
-    from streams.ingest.source import expand
+    from streams.ingest.inputs import expand
 
     settings = read_settings(data_dir, config, sets)
     files = expand(paths or [])
@@ -62,15 +63,14 @@ def ingest(
 
 
 def _run(
-    settings: Settings, files: Sequence[str], dry_run: bool, stopping: Callable[[], bool]
+    settings: Settings, files: Sequence[Input], dry_run: bool, stopping: Callable[[], bool]
 ) -> list[SourceReport]:
     from streams.clients import check_reachable
     from streams.ingest.ingester import Ingester, preview
+    from streams.ingest.inputs import total_bytes
     from streams.ingest.progress import for_terminal
-    from streams.ingest.source import identify
 
-    total = sum(found.size for path in files if (found := identify(path)) is not None)
-    with for_terminal(total) as progress:
+    with for_terminal(total_bytes(files)) as progress:
         if dry_run:
             return preview(settings, files, progress, stopping)
         check_reachable(settings)

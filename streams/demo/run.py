@@ -30,6 +30,7 @@ from streams.errors import AccountsDiffer, FinestreamError, LaneError
 from streams.generations import Generation
 from streams.ingest.booking import BOOK, CHANGED, OPEN, VANISHED, Booking
 from streams.ingest.ingester import Ingester
+from streams.ingest.inputs import Input
 from streams.ingest.progress import Progress as IngestProgress
 from streams.ingest.report import KNOWN, SourceReport
 from streams.pipeline import TOPICS
@@ -54,7 +55,7 @@ class Demo:
     def __init__(
         self,
         settings: Settings,
-        paths: Sequence[str],
+        inputs: Sequence[Input],
         *,
         display: Callable[[], Display],
         say: Callable[[str], None],
@@ -62,7 +63,7 @@ class Demo:
         fetching: Fetching | None = None,
     ) -> None:
         self._supervisor = Supervisor(settings, Plan(slots=stage_slots(settings)), attached=True)
-        self._paths = paths
+        self._inputs = inputs
         self._display = display
         self._say = say
         self._ingest_progress = ingest_progress
@@ -119,7 +120,7 @@ class Demo:
 
     def _ingest(self, settings: Settings) -> None:
         with self._ingest_progress as progress:
-            reports = Ingester(settings, progress=progress).run(self._paths)
+            reports = Ingester(settings, progress=progress).run(self._inputs)
         for line in ingested(reports):
             self._say(line)
 

@@ -7,6 +7,7 @@ that only grow, and no two writers can be given the same one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from typing import Final, NamedTuple
@@ -17,8 +18,9 @@ from streams import books
 from streams.errors import SourceError
 from streams.ingest.items import READER_VERSION
 from streams.ingest.lanes import LANE_HASH_VERSION
-from streams.ingest.source import Identity, Kind, Source
-from streams.settings import Settings
+from streams.ingest.source import Compression, Entry, Kind, Source
+from streams.ingest.stored import Identity
+from streams.settings import FieldSettings, Settings
 
 BOOK: Final = "sources"
 OPEN: Final = "open"
@@ -41,12 +43,15 @@ def transactional_id(pipeline: str = "main", ingester: int = 0) -> str:
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """Value in the book; the key is `booking_key`."""
 
-    url: str  # the path as text
-    path: bytes  # as the file system has it
+    url: str  # the location as text
+    path: bytes  # the location as the file system has it
     kind: Kind
-    compressed: bool
+    compression: Compression = Compression.NONE
     size: int
     mtime_ns: int
+    etag: str = ""
+    entries: tuple[Entry, ...] = ()  # of a bundle: fixed here, since the folder goes on changing
+    fields: str = ""  # digest of the field mapping: another one would give other documents
     reader: int = READER_VERSION
     lane_hash: int = LANE_HASH_VERSION
     ingesters: int = 1  # n: how many share the lanes
@@ -60,8 +65,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def source(self) -> Source:
         """The file, as it was when it was booked."""
-        identity = Identity(self.size, self.mtime_ns)
-        return Source(os.fsdecode(self.path), identity, self.kind, self.compressed)
+        identity = Identity(self.size, self.mtime_ns, self.etag)
+        return Source(os.fsdecode(self.path), identity, self.kind, self.compression, self.entries)
 
 
 class Booked(NamedTuple):
@@ -73,18 +78,28 @@ class Booked(NamedTuple):
 
 def booking_key(source: Source) -> bytes:
     """Return the key that a file has in this state, and in no other."""
-    return b"%b\0%d\0%d" % (os.fsencode(source.path), source.identity.size, source.identity.mtime_ns)
+    size, mtime_ns, etag = source.identity
+    return b"%b\0%d\0%d\0%b" % (os.fsencode(source.location), size, mtime_ns, etag.encode())
 
 
-def new_booking(source: Source) -> Booking:
+def fields_digest(fields: FieldSettings) -> str:
+    """Return what identifies a field mapping."""
+    return hashlib.blake2b(fields.model_dump_json().encode(), digest_size=8).hexdigest()
+
+
+def new_booking(source: Source, fields: str = "") -> Booking:
     """Return the value that books a source."""
+    size, mtime_ns, etag = source.identity
     return Booking(
         url=source.name,
-        path=os.fsencode(source.path),
+        path=os.fsencode(source.location),
         kind=source.kind,
-        compressed=source.compressed,
-        size=source.identity.size,
-        mtime_ns=source.identity.mtime_ns,
+        compression=source.compression,
+        size=size,
+        mtime_ns=mtime_ns,
+        etag=etag,
+        entries=source.entries,
+        fields=fields,
         booked_at=time.time(),
     )
 
@@ -94,6 +109,7 @@ class SourceBook:
 
     def __init__(self, settings: Settings, writer: books.BookWriter) -> None:
         self._writer = writer
+        self.fields = fields_digest(settings.ingest.fields)
         self._entries: dict[bytes, Booked] = {}
         for key, entry in books.read_book(settings, BOOK).items():
             try:
@@ -115,7 +131,7 @@ class SourceBook:
 
     def begin(self, source: Source) -> Booked:
         """Book a source; return it with its number. Raises `Fenced`."""
-        key, booking = booking_key(source), new_booking(source)
+        key, booking = booking_key(source), new_booking(source, self.fields)
         (offset,) = self._writer.append(BOOK, [(key, msgspec.msgpack.encode(booking))])
         self._entries[key] = Booked(offset + 1, booking)
         return self._entries[key]

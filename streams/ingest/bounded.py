@@ -8,14 +8,13 @@ price of inflating that one member twice.
 from __future__ import annotations
 
 import io
-import os
 import zlib
-from collections.abc import Iterator
 from typing import Final
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from streams.ingest.items import ByteSource, StubReason
+from streams.ingest.stored import StoredFile
 
 PIECE_BYTES: Final = 128 * 1024
 """Most pages fit one."""
@@ -31,17 +30,9 @@ class Undecodable(Exception):
         self.reason = reason
 
 
-def stored(fd: int, start: int, length: int) -> Iterator[bytes]:
-    """Yield a range of a file as stored, without moving its position."""
-    end = start + length
-    while start < end and (piece := os.pread(fd, min(1 << 20, end - start), start)):
-        start += len(piece)
-        yield piece
-
-
-def ends_in_whole_member(fd: int, start: int, size: int) -> bool:
+def ends_in_whole_member(file: StoredFile, start: int, size: int) -> bool:
     """Whether what follows from a gzip member's `start` to the end of the file is whole members."""
-    inflater, pieces, data = zlib.decompressobj(wbits=31), stored(fd, start, size - start), b""
+    inflater, pieces, data = zlib.decompressobj(wbits=31), file.stored(start, size - start), b""
     begun = False
     try:
         while True:

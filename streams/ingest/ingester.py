@@ -16,8 +16,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
 
 from monitoring.metrics import IngestMetrics
 from streams import books, generations
@@ -31,24 +30,18 @@ from streams.ingest.booking import (
     SourceBook,
     transactional_id,
 )
-from streams.ingest.items import READER_VERSION, Document, Item, Skip, Stub
-from streams.ingest.jsonl import JsonlReader
+from streams.ingest.inputs import Input
+from streams.ingest.items import READER_VERSION, Document, Skip, Stub
 from streams.ingest.lanes import LANE_HASH_VERSION, canonical_url, lane_of
 from streams.ingest.progress import Progress
 from streams.ingest.raw_sender import NO_PAYLOAD, RawSender
 from streams.ingest.raw_tails import read_tails
+from streams.ingest.reader import Opened, open_reader
 from streams.ingest.report import KNOWN, STOPPED, SourceReport
-from streams.ingest.source import Kind, Source, identify, identity_of_open, inspect, open_source, printable
-from streams.ingest.warc import WarcReader
+from streams.ingest.source import Source, identify, inspect, printable
 from streams.positions import Kind as RecordKind
 from streams.positions import Origin
 from streams.settings import Settings
-
-
-def open_reader(file: BinaryIO, source: Source, max_document_bytes: int) -> Iterable[Item]:
-    """Return the reader of a source's format over its open file."""
-    reader = WarcReader if source.kind is Kind.WARC else JsonlReader
-    return reader(file, source.name, source.compressed, max_document_bytes)
 
 
 @contextlib.contextmanager
@@ -83,14 +76,14 @@ class Ingester:
         self._progress = progress or Progress()
         self._stopping = stopping
 
-    def run(self, paths: Sequence[str]) -> list[SourceReport]:
-        """Finish what was begun, then ingest the files at `paths` in their order; return what became of each.
+    def run(self, inputs: Sequence[Input]) -> list[SourceReport]:
+        """Finish what was begun, then ingest `inputs` in their order; return what became of each.
 
         Raises `SourceError` for a file of unknown format before anything is sent, `Fenced` where another
         ingester has taken over.
         """
-        for path in paths:
-            inspect(path)
+        for one in inputs:
+            _look(one)
         settings = self._settings
         generation = generations.load(settings)
         with books.BookWriter(settings, transactional_id()) as writer:
@@ -99,29 +92,31 @@ class Ingester:
             sender = RawSender(settings, generation.epoch, tails, self._acknowledged, self._stopping)
             try:
                 with _few_collections():
-                    return self._sources(paths, book, sender, tails)
+                    return self._sources(inputs, book, sender, tails)
             finally:
                 sender.close()
 
     def _sources(
-        self, paths: Sequence[str], book: SourceBook, sender: RawSender, tails: Sequence[Origin]
+        self, inputs: Sequence[Input], book: SourceBook, sender: RawSender, tails: Sequence[Origin]
     ) -> list[SourceReport]:
         reports: list[SourceReport] = []
         for booked in book.unfinished():
             if self._stopping():
                 return reports
             reports.append(self._read(booked, book, sender, len(tails)))
-        for path in paths:
+        for one in inputs:
             if self._stopping():
                 break
-            reports.append(self._input(path, book, sender, tails))
+            reports.append(self._input(one, book, sender, tails))
         return reports
 
-    def _input(self, path: str, book: SourceBook, sender: RawSender, tails: Sequence[Origin]) -> SourceReport:
+    def _input(
+        self, one: Input, book: SourceBook, sender: RawSender, tails: Sequence[Origin]
+    ) -> SourceReport:
         try:
-            source = inspect(path)  # again: hours may have passed since the first look
+            source = _look(one)  # again: hours may have passed since the first look
         except SourceError:
-            report = SourceReport(printable(path), 0, VANISHED)
+            report = SourceReport(printable(one if isinstance(one, str) else one.location), 0, VANISHED)
             self._count_source(report)
             return report
         known = book.get(source)
@@ -150,15 +145,20 @@ class Ingester:
                 f"{booking.lane_hash}; this is {READER_VERSION} and {LANE_HASH_VERSION}. Finish it with the "
                 "finestream that began it"
             )
+        if booking.fields != book.fields:
+            raise SourceError(
+                f"{source.name} was begun with another mapping of fields; set `ingest.fields` as it was "
+                "until `finestream ingest` has finished it"
+            )
         report = SourceReport(source.name, source.identity.size, sequence=booked.sequence)
         began = time.monotonic()
-        file = open_source(source)
-        if file is None:
-            report.outcome = VANISHED if identify(source.path) is None else CHANGED
+        opened = open_reader(source, self._settings.ingest)
+        if opened is None:
+            report.outcome = VANISHED if identify(source.location) is None else CHANGED
         else:
             self._progress.begin(source)
-            with file:
-                self._send(file, source, booked.sequence, sender, lanes, report)
+            with contextlib.closing(opened):
+                self._send(opened, source, booked.sequence, sender, lanes, report)
             self._progress.end()
         report.seconds = time.monotonic() - began
         if report.outcome != STOPPED:
@@ -168,7 +168,7 @@ class Ingester:
 
     def _send(
         self,
-        file: BinaryIO,
+        opened: Opened,
         source: Source,
         sequence: int,
         sender: RawSender,
@@ -178,15 +178,15 @@ class Ingester:
         """Read a source to its end, or to a stop; return once all of it is acknowledged."""
         every, tick = self._settings.ingest.progress_seconds, 0.0
         stopping, stopped = self._stopping, False
-        for item in open_reader(file, source, self._settings.ingest.max_document_bytes):
+        for item in opened:
             report.add(item)
             if not isinstance(item, Skip):
                 self._send_item(item, Origin(sequence, item.index), sender, lanes, report)
             if (now := time.monotonic()) >= tick:
                 tick = now + every
-                self._progress.at(file.tell(), report.documents)
+                self._progress.at(opened.tell(), report.documents)
                 self._count_skipped(report)
-                if file.tell() > source.identity.size:
+                if opened.tell() > source.identity.size:
                     break  # somebody writes to it: it is not followed for ever
             if stopping():
                 stopped = True
@@ -194,7 +194,7 @@ class Ingester:
         sender.flush()
         if stopped:
             return
-        if identity_of_open(file) != source.identity:
+        if opened.identity() != source.identity:
             report.outcome = CHANGED  # written to while it was read: its records may be of no single state
         else:
             report.outcome = DAMAGED if report.damaged else DONE
@@ -234,29 +234,33 @@ class Ingester:
                 self._metrics.skipped.labels(reason).inc(n)
 
 
+def _look(one: Input) -> Source:
+    return inspect(one) if isinstance(one, str) else one
+
+
 def preview(
     settings: Settings,
-    paths: Sequence[str],
+    inputs: Sequence[Input],
     progress: Progress | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[SourceReport]:
-    """Read the files at `paths` and count what `run` would send, without a broker."""
+    """Read `inputs` and count what `run` would send, without a broker."""
     progress, reports = progress or Progress(), []
-    for source in [inspect(path) for path in paths]:
+    for source in [_look(one) for one in inputs]:
         report = SourceReport(source.name, source.identity.size)
         reports.append(report)
         began, tick = time.monotonic(), 0.0
-        file = open_source(source)
-        if file is None:
-            report.outcome = VANISHED if identify(source.path) is None else CHANGED
+        opened = open_reader(source, settings.ingest)
+        if opened is None:
+            report.outcome = VANISHED if identify(source.location) is None else CHANGED
             continue
         progress.begin(source)
-        with file:
-            for item in open_reader(file, source, settings.ingest.max_document_bytes):
+        with contextlib.closing(opened):
+            for item in opened:
                 report.add(item)
                 if (now := time.monotonic()) >= tick:
                     tick = now + settings.ingest.progress_seconds
-                    progress.at(file.tell(), report.documents)
+                    progress.at(opened.tell(), report.documents)
                 if stopping():
                     return reports
         progress.end()

@@ -7,9 +7,8 @@ text becomes a stub with its reason. Fields: `text`, `content` (plain text) or `
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 from fastwarc.stream_io import GzipReader
@@ -28,7 +27,10 @@ from streams.ingest.items import (
     fallback_id,
     stub,
 )
+from streams.ingest.source import Compression, Source
+from streams.ingest.stored import StoredFile
 from streams.records import RawDocument
+from streams.settings import IngestSettings
 
 TEXT_FIELDS: Final = {"text": "text/plain", "content": "text/plain", "html": "text/html"}
 """In this order; the first that holds a string is the document."""
@@ -49,12 +51,12 @@ class JsonlReader:
     The text of a line is bounded as the bytes of its JSON, escapes included: `over_long` beyond that.
     """
 
-    def __init__(self, file: BinaryIO, name: str, compressed: bool, max_document_bytes: int) -> None:
-        self._fd = file.fileno()
-        self._size = os.fstat(self._fd).st_size
-        self._name = name
-        self._max_bytes = max_document_bytes
-        self._gzip = GzipReader(file) if compressed else None
+    def __init__(self, file: StoredFile, source: Source, settings: IngestSettings) -> None:
+        self._file = file
+        self._size = file.size
+        self._name = source.name
+        self._max_bytes = settings.max_document_bytes
+        self._gzip = GzipReader(cast("BinaryIO", file)) if source.compression is Compression.GZIP else None
         self._stream = file if self._gzip is None else self._gzip
         self._index = 0
         self._start = 0  # of the line at hand, in the file (of its gzip member where that is compressed)
@@ -72,7 +74,7 @@ class JsonlReader:
             yield self._rest(StubReason.UNREADABLE)
             return
         last = self._item(self._unended) if self._unended else None
-        if self._gzip is None or bounded.ends_in_whole_member(self._fd, self._member(), self._size):
+        if self._gzip is None or bounded.ends_in_whole_member(self._file, self._member(), self._size):
             if last is not None:
                 yield last
             return
@@ -161,7 +163,7 @@ class JsonlReader:
         """Make one stub of the member that cannot be read and all that follows it, as stored."""
         self._start = self._member()
         length = self._size - self._start
-        return self._stub(reason, bounded.stored(self._fd, self._start, length))
+        return self._stub(reason, self._file.stored(self._start, length))
 
     def _member(self) -> int:
         """Return the offset of the gzip member being read."""

@@ -8,7 +8,6 @@ file, but would also let the text of a page pass for a record with any address i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 
@@ -30,7 +29,10 @@ from streams.ingest.items import (
     fallback_id,
     stub,
 )
+from streams.ingest.source import Compression, Source
+from streams.ingest.stored import StoredFile
 from streams.records import RawDocument
+from streams.settings import IngestSettings
 
 MEDIA_TYPES: Final = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
 """What becomes a document."""
@@ -59,17 +61,17 @@ Headers: TypeAlias = dict[bytes, bytes]
 class WarcReader:
     """Iterates once over the items of an open file.
 
-    `file` must be a real, unbuffered file; `name` goes into the records. Raises `SourceError` where the file
-    cannot be read for a reason that may pass (the disk, the network), never for what is in it.
+    The source's name goes into the records. Raises `SourceError` where the file cannot be read for a reason
+    that may pass (the disk, the network), never for what is in it.
     """
 
-    def __init__(self, file: BinaryIO, name: str, compressed: bool, max_document_bytes: int) -> None:
-        self._fd = file.fileno()
-        self._size = os.fstat(self._fd).st_size
-        self._name = name
-        self._max_bytes = max_document_bytes
-        self._gzip = GzipReader(file) if compressed else None
-        self._stream = file if self._gzip is None else self._gzip
+    def __init__(self, file: StoredFile, source: Source, settings: IngestSettings) -> None:
+        self._file = file
+        self._size = file.size
+        self._name = source.name
+        self._max_bytes = settings.max_document_bytes
+        self._gzip = GzipReader(cast("BinaryIO", file)) if source.compression is Compression.GZIP else None
+        self._stream = cast("BinaryIO", file) if self._gzip is None else self._gzip
         self._index = 0  # of the record at hand
         self._start = -1  # where it begins in the file: its gzip member, or itself
         self._length = 0  # of its body
@@ -254,7 +256,7 @@ class WarcReader:
         """Make one stub of everything from the first unreadable byte to the end of the file, as stored."""
         start = self._frame() if self._gzip is not None else self._plain_end()
         length = self._size - start
-        found = digest(bounded.stored(self._fd, start, length))
+        found = digest(self._file.stored(start, length))
         return stub(self._index, reason, found, source=self._name, start=start, length=length)
 
     def _frame(self) -> int:
@@ -269,19 +271,19 @@ class WarcReader:
         """Return where the last record of a plain file ended by its own account, line ends included."""
         if self._start < 0:
             return 0
-        head = b"".join(bounded.stored(self._fd, self._start, PIECE_BYTES))
+        head = b"".join(self._file.stored(self._start, PIECE_BYTES))
         blank = head.find(b"\r\n\r\n")
         end = min(self._start + (blank + 4 + self._length if blank >= 0 else 0), self._size)
-        after = b"".join(bounded.stored(self._fd, end, 4))
+        after = b"".join(self._file.stored(end, 4))
         return end + len(after) - len(after.lstrip(b"\r\n"))
 
     def _ends_cleanly(self) -> bool:
         if self._size == 0:
             return True
         if self._gzip is not None:
-            return bounded.ends_in_whole_member(self._fd, self._frame(), self._size)
+            return bounded.ends_in_whole_member(self._file, self._frame(), self._size)
         # Records end with two line ends; a file that stops before them was cut.
-        return not os.pread(self._fd, 4, max(self._size - 4, 0)).strip(b"\r\n")
+        return not b"".join(self._file.stored(max(self._size - 4, 0), 4)).strip(b"\r\n")
 
 
 def _is_content(error: BaseException) -> bool:

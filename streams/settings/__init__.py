@@ -1,6 +1,7 @@
 """Settings: one tree for every process, one file a part of it."""
 
 from streams.settings.chunk import ChunkSettings
+from streams.settings.contamination import ContaminationSettings
 from streams.settings.infrastructure import (
     BrokerSettings,
     KafkaSettings,
@@ -8,7 +9,7 @@ from streams.settings.infrastructure import (
     PipelineSettings,
     RunnerSettings,
 )
-from streams.settings.ingest import IngestSettings
+from streams.settings.ingest import FieldSettings, IngestSettings
 from streams.settings.section import STAGES, Section, Tuning
 from streams.settings.stages import InstantiateSettings, JudgeSettings, MatchSettings, StageSettings
 from streams.settings.trainer import TrainerSettings
@@ -18,6 +19,8 @@ __all__ = [
     "STAGES",
     "BrokerSettings",
     "ChunkSettings",
+    "ContaminationSettings",
+    "FieldSettings",
     "IngestSettings",
     "InstantiateSettings",
     "JudgeSettings",

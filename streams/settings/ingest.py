@@ -7,9 +7,29 @@ from pydantic import Field
 from streams.settings.section import Section
 
 
+class FieldSettings(Section):
+    """Which fields of a JSONL or Parquet row mean what: the first that is there counts.
+
+    A dot leads into an object: `meta.url`. A source that was begun is finished with the mapping it began
+    with.
+    """
+
+    text: tuple[str, ...] = ("text", "content")
+    """Plain text."""
+    html: tuple[str, ...] = ("html",)
+    """Asked where no text field is there."""
+    url: tuple[str, ...] = ("url",)
+    id: tuple[str, ...] = ("id",)
+    title: tuple[str, ...] = ("title",)
+    fetched_at: tuple[str, ...] = ("fetched_at", "date", "timestamp")
+    metadata: tuple[str, ...] = ("*",)
+    """Further fields to carry on; `*`: all that are short."""
+
+
 class IngestSettings(Section):
     """Crawl files into `raw`."""
 
+    fields: FieldSettings = FieldSettings()
     max_document_bytes: int = Field(6 * 1024 * 1024, ge=1, le=7_864_320)
     """Longer bodies enter as stubs with their first 64 KiB and their hash. A message holds 8 MiB, so there
     is a limit to the limit."""

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,13 +29,13 @@ from kit.flow import RawWriter
 
 from streams import generations, pipeline
 from streams.drained import DrainWatch
-from streams.ingest.ingester import open_reader
 from streams.ingest.items import Document, Item
+from streams.ingest.reader import open_reader
 from streams.ingest.source import inspect
 from streams.lane_log import LaneStream, LogReader
 from streams.records import RawDocument, decode, encode
 from streams.samples import sample_paths
-from streams.settings import STAGES, Settings, load
+from streams.settings import STAGES, IngestSettings, Settings, load
 from streams.supervisor import Plan, Supervisor, stage_slots
 from streams.tokens import load_tokenizer
 from workers.chunk.extract import extract
@@ -78,9 +79,10 @@ def _texts(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def open_file(path: Path) -> Iterator[Item]:
-    source = inspect(str(path))
-    with path.open("rb", buffering=0) as file:
-        yield from open_reader(file, source, 6_000_000)
+    opened = open_reader(inspect(str(path)), IngestSettings(max_document_bytes=6_000_000))
+    assert opened is not None
+    with closing(opened):
+        yield from opened
 
 
 def appended(settings: Settings, name: str) -> dict[tuple[int, int], int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -21,11 +21,20 @@ def main() -> None:
 
     open_reader, sync_producer = ingester.open_reader, clients.sync_producer
 
-    def slowly(*arguments: Any) -> Iterable[Any]:
-        for number, item in enumerate(open_reader(*arguments), 1):
-            yield item
-            if number % burst == 0:
-                time.sleep(burst * seconds)
+    class Slow:
+        def __init__(self, opened: Any) -> None:
+            self.opened = opened
+            self.tell, self.identity, self.close = opened.tell, opened.identity, opened.close
+
+        def __iter__(self) -> Iterator[Any]:
+            for number, item in enumerate(self.opened, 1):
+                yield item
+                if number % burst == 0:
+                    time.sleep(burst * seconds)
+
+    def slowly(*arguments: Any) -> Slow | None:
+        opened = open_reader(*arguments)
+        return Slow(opened) if opened is not None else None
 
     def lingering(settings: Any, **more: Any) -> Any:
         return sync_producer(settings, **{"linger_ms": 200, **more})

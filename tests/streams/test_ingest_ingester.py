@@ -113,7 +113,7 @@ def test_a_known_file_is_passed_over_and_a_changed_one_read_again(made: Settings
 
 
 def test_a_file_of_unknown_format_is_refused_before_anything_is_sent(made: Settings, tmp_path: Path) -> None:
-    good, bad = lines(tmp_path / "a.jsonl", 5), tmp_path / "b.txt"
+    good, bad = lines(tmp_path / "a.jsonl", 5), tmp_path / "b.csv"
     bad.write_text("hello")
     with pytest.raises(SourceError, match="of no known format"):
         Ingester(made).run([str(good), str(bad)])

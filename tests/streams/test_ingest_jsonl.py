@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.reading import read_items
 
 from streams.ingest.items import Document, Item, Skip, Stub
-from streams.ingest.jsonl import JsonlReader
+from streams.ingest.source import Compression, Kind
 from streams.records import STUB_HEAD_BYTES, encode
 
 MAX_BYTES = 100_000
@@ -21,8 +22,8 @@ MAX_BYTES = 100_000
 def read(folder: Path, data: bytes, compressed: bool = False, max_bytes: int = MAX_BYTES) -> list[Item]:
     path = folder / "lines"
     path.write_bytes(gzip.compress(data, mtime=0) if compressed is True else data)
-    with path.open("rb", buffering=0) as file:
-        items = list(JsonlReader(file, "source", compressed, max_bytes))
+    compression = Compression.GZIP if compressed else Compression.NONE
+    items = list(read_items(path, Kind.JSONL, compression, max_bytes))
     assert [item.index for item in items] == list(range(len(items)))
     return items
 
@@ -138,12 +139,13 @@ def test_a_line_of_200_mb_is_bounded_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "bomb.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"text":"' + b"x" * 200_000_000 + b'"}\n{"text":"after"}\n', 1))
     program = f"""
-import resource
-from streams.ingest.jsonl import JsonlReader
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from pathlib import Path
+from kit.reading import read_items
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-with open({str(path)!r}, "rb", buffering=0) as file:
-    for item in JsonlReader(file, "bomb", True, 1_000_000):
-        print(getattr(item.record, "reason", "document"))
+for item in read_items(Path({str(path)!r}), "jsonl", "gzip"):
+    print(getattr(item.record, "reason", "document"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

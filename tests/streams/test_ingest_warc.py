@@ -16,11 +16,14 @@ from fastwarc.stream_io import BrotliWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.crawl_files import crawl, page, response, warc_record, write_warc
+from kit.reading import read_items
 
 from streams.errors import SourceError
 from streams.ingest.items import DAMAGE, Document, Item, Skip, Stub
-from streams.ingest.source import inspect, open_source
+from streams.ingest.source import Compression, Kind, inspect
+from streams.ingest.stored import LocalFile
 from streams.ingest.warc import WarcReader
+from streams.settings import IngestSettings
 
 DATA = Path(__file__).parents[1] / "data" / "warc"
 MAX_BYTES = 1_000_000
@@ -28,10 +31,7 @@ MAX_BYTES = 1_000_000
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> list[Item]:
     source = inspect(str(path))
-    file = open_source(source)
-    assert file is not None
-    with file:
-        items = list(WarcReader(file, "source", source.compressed, max_bytes))
+    items = list(read_items(path, source.kind, source.compression, max_bytes))
     assert [item.index for item in items] == list(range(len(items)))
     return items
 
@@ -39,8 +39,8 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> list[Item]:
 def read_bytes(folder: Path, data: bytes, compressed: bool, max_bytes: int = MAX_BYTES) -> list[Item]:
     path = folder / "bytes"
     path.write_bytes(data)
-    with path.open("rb", buffering=0) as file:
-        items = list(WarcReader(file, "source", compressed, max_bytes))
+    compression = Compression.GZIP if compressed else Compression.NONE
+    items = list(read_items(path, Kind.WARC, compression, max_bytes))
     assert [item.index for item in items] == list(range(len(items)))
     return items
 
@@ -329,11 +329,12 @@ def test_bombs_are_bounded_in_memory(tmp_path: Path) -> None:
     del zeros
     program = f"""
 import resource, sys
-from streams.ingest.warc import WarcReader
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from pathlib import Path
+from kit.reading import read_items
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-with open({str(path)!r}, "rb", buffering=0) as file:
-    for item in WarcReader(file, "bombs", True, 1_000_000):
-        print(item.record.reason if hasattr(item.record, "reason") else "document")
+for item in read_items(Path({str(path)!r}), "warc", "gzip"):
+    print(item.record.reason if hasattr(item.record, "reason") else "document")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -441,23 +442,18 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path, name: str) -> None:
     """An error of the machine must not be booked as the file's: it would never be read again."""
     path = write_warc(tmp_path / name, crawl(page(n) for n in range(50)))
 
-    class Failing:
+    class Failing(LocalFile):
         def __init__(self) -> None:
-            self.file = path.open("rb", buffering=0)
+            super().__init__(str(path))
+            self.read_on, self.read = self.read, self.fail_later
 
-        def fileno(self) -> int:
-            return self.file.fileno()
-
-        def tell(self) -> int:
-            return self.file.tell()
-
-        def read(self, size: int) -> bytes:
-            if self.file.tell() > 100_000:
+        def fail_later(self, size: int) -> bytes:
+            if self.tell() > 100_000:
                 raise OSError(5, "Input/output error")
-            return self.file.read(size)
+            return self.read_on(size)
 
     with pytest.raises(SourceError, match="cannot be read now: Input/output error"):
-        list(WarcReader(Failing(), "source", name.endswith(".gz"), 1000))  # type: ignore[arg-type]
+        list(WarcReader(Failing(), inspect(str(path)), IngestSettings(max_document_bytes=1000)))
 
 
 SMALL = [
