@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,16 @@ class StageSettings(Section):
     """`process` calls at once."""
     deadline_seconds: float = Field(120.0, gt=0, json_schema_extra=Tuning)
     """For one call; past it the worker exits, and after some deaths the record alone is blamed."""
+
+    def shaping(self) -> dict[str, Any]:
+        """Return what of this section shapes the output: all but the fields marked `Tuning`.
+
+        A section that names files returns their digests instead; then it raises `SettingsError` where one is
+        missing.
+        """
+        fields = type(self).model_fields
+        tuning = {name for name in fields if (fields[name].json_schema_extra or {}) == Tuning}
+        return self.model_dump(mode="json", exclude=tuning)
 
 
 class MatchSettings(StageSettings):

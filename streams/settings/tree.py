@@ -36,7 +36,6 @@ from streams.settings.infrastructure import (
     RunnerSettings,
 )
 from streams.settings.ingest import IngestSettings
-from streams.settings.section import Tuning
 from streams.settings.stages import InstantiateSettings, JudgeSettings, MatchSettings, StageSettings
 from streams.settings.trainer import TrainerSettings
 
@@ -117,13 +116,11 @@ def load(**flags: Any) -> Settings:
 
 
 def stage_hash(settings: Settings, stage: str) -> str:
-    """Return 16 hex digits over everything in a stage's section (and the seed) that shapes its output."""
-    section = settings.stage(stage)
-    kept = {
-        name: value
-        for name, value in section.model_dump(mode="json").items()
-        if (type(section).model_fields[name].json_schema_extra or {}) != Tuning
-    }
+    """Return 16 hex digits over everything in a stage's section (and the seed) that shapes its output.
+
+    Raises `SettingsError` where a file that the section names is missing.
+    """
+    kept = settings.stage(stage).shaping()
     text = json.dumps({"stage": stage, "seed": settings.pipeline.seed, **kept}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -139,7 +136,7 @@ def to_environment(settings: Settings) -> dict[str, str]:
                 walk(key + "__", value)
             elif isinstance(value, SecretStr):
                 out[key] = value.get_secret_value()
-            elif isinstance(value, tuple):
+            elif isinstance(value, (tuple, dict)):
                 out[key] = json.dumps(model.model_dump(mode="json", include={name})[name])
             elif value is not None:
                 out[key] = str(value)
