@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from streams.settings.extraction import ExtractionSettings, ScrubSettings
 from streams.settings.stages import StageSettings
 
 
@@ -17,6 +18,8 @@ class ChunkSettings(StageSettings):
     """Shorter texts are dropped as `too_short` (our choice; the paper is silent)."""
     max_payload_bytes: int = 6 * 1024 * 1024
     max_text_characters: int = 2_000_000
+    extraction: ExtractionSettings = ExtractionSettings()
+    scrub: ScrubSettings = ScrubSettings()
     languages: tuple[str, ...] = ("en",)
     """Kept ones; empty: all. Dropped as `language`."""
     min_language_score: float = 0.0

@@ -2,6 +2,7 @@
 
 import time
 import unicodedata
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -26,8 +27,14 @@ def page(body: str | bytes, content_type: str = "text/html", **fields: str) -> R
     )
 
 
+class Content(NamedTuple):
+    title: str
+    text: str
+
+
 def run(document: RawDocument, max_payload: int = 6 * 1024 * 1024, max_text: int = 2_000_000):
-    return extract(document, max_payload, max_text)
+    extracted = extract(document, max_payload, max_text)
+    return Content(extracted.title, extracted.text)
 
 
 def refused(document: RawDocument, **limits) -> Reason:

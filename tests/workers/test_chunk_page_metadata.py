@@ -114,6 +114,8 @@ def test_licences_with_who_says_so():
     ]
     for metadata, claim in cases:
         assert (metadata["license"], metadata["license-source"]) == claim
+    assert said(f'<meta name="rights" content="{by}">')["license"] == "CC-BY-4.0"
+    assert said('<link rel=license href="terms.html">')["license"] == "https://site.example/a/terms.html"
     assert said("", anchor, license="mit")["license"] == "mit"
     assert "license-source" not in said("", anchor, license="mit")
     assert "license" not in said("", "<p>rel=license, a licence: creativecommons.org/about</p>")

@@ -1,7 +1,4 @@
-"""Payload to title and text: the main content of HTML by Resiliparse, plain text and Markdown as they are.
-
-Resiliparse is 11-18 times as fast as trafilatura for a little less precision. Options were chosen on 515
-pages with known must-have and must-not-have snippets (dev/LOG.md): F1 0.838 by default, 0.873 as here.
+"""Payload to title and text: HTML by an extractor, plain text and Markdown as they are.
 
 Text comes out in one canonical form (`canonical`), to which all offsets, hashes and excerpts refer.
 """
@@ -11,35 +8,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from html import unescape
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import detect_mime
 
 from streams.records import RawDocument
 from workers.chunk import markup
 from workers.chunk.decode import decode
+from workers.chunk.extractors.interface import Extractor
+from workers.chunk.extractors.resiliparse import ResiliparseExtractor
 from workers.chunk.reasons import Reason, Unusable
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml", "application/xml", "text/xml"})
 MAX_TITLE_CHARACTERS: Final = 300
-
-# Resiliparse takes lists, navigation and asides within two elements of the body for chrome, and with them the
-# lists of pages written by hand. Those get three elements more around their content; what is chrome by its
-# name goes all the same.
-_SIMPLE_TAGS: Final = 500
-_DEEPER: Final = "<div><div><div>"
-_CHROME: Final = "nav, aside, footer"
-
-MAIN_CONTENT: Final[dict[str, Any]] = {
-    "main_content": True,
-    "preserve_formatting": True,
-    "comments": False,
-    "post_meta": False,
-    "alt_texts": False,
-    "skip_elements": [_CHROME],
-}
-"""Resiliparse's options."""
 
 _CONTROL: Final = re.compile(
     "[\0-\b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufff9-\ufffd\ufffe\uffff\ud800-\udfff]"
@@ -55,14 +36,23 @@ _HEADING_SHARE: Final = 0.3
 _MARKDOWN_HEADING: Final = re.compile(r"\A#{1,2} +(.+?)[ #]*$", re.MULTILINE)
 
 
+_DEFAULT_EXTRACTOR: Final = ResiliparseExtractor()
+
+
 class Extracted(NamedTuple):
     """What a payload says."""
 
     title: str  # one line, perhaps empty
     text: str  # canonical
+    html: str  # the page as characters; empty where the payload is none
 
 
-def extract(document: RawDocument, max_payload_bytes: int, max_text_characters: int) -> Extracted:
+def extract(
+    document: RawDocument,
+    max_payload_bytes: int,
+    max_text_characters: int,
+    extractor: Extractor = _DEFAULT_EXTRACTOR,
+) -> Extracted:
     """Return a document's title and canonical text; raise `Unusable` with the reason where there is none.
 
     Time is bounded by the payload's bound and by `markup.check`: 8 s for the worst 6 MiB found, milliseconds
@@ -78,17 +68,15 @@ def extract(document: RawDocument, max_payload_bytes: int, max_text_characters: 
         _refuse_binary(payload)
     characters = decode(payload, document.charset)
     if media_type in HTML_TYPES or (not media_type and characters.lstrip()[:1] == "<"):
-        title, raw = _from_html(characters, document.url)
+        html, raw = characters, extractor.text(characters, markup.check(characters))
     else:
-        title, raw = "", characters
+        html, raw = "", characters
     text = canonical(raw)
-    if not title and media_type not in HTML_TYPES and (heading := _MARKDOWN_HEADING.match(text)):
-        title = heading[1]
     if not text:
         raise Unusable(Reason.EMPTY)
     if len(text) > max_text_characters:
         raise Unusable(Reason.TOO_LONG, f"text of {len(text)} characters, {max_text_characters} allowed")
-    return Extracted(clean_title(document.title or title), text)
+    return Extracted(clean_title(document.title or _title_of(html, text, document.url)), text, html)
 
 
 def canonical(text: str) -> str:
@@ -153,16 +141,11 @@ def _names(part: str, host: str) -> bool:
     return len(name) >= 3 and name in host
 
 
-def _from_html(html: str, url: str) -> tuple[str, str]:
-    tags = markup.check(html)
-    start = _body(html) if tags <= _SIMPLE_TAGS else 0
-    whole = f"{html[:start]}{_DEEPER}{html[start:]}" if start else html
-    text = extract_plain_text(whole, **MAIN_CONTENT)
-    if not text.strip():  # a page of nothing but what looks like chrome
-        text = extract_plain_text(whole, main_content=False, preserve_formatting=True, alt_texts=False)
-    if "\t" in text:  # two stand between the cells of a table
-        text = text.replace("\t\t", "\t").replace(" \t", "\t").replace("\t ", "\t")
-    return subject(_title(html), text, url), text
+def _title_of(html: str, text: str, url: str) -> str:
+    if html:
+        return subject(_title(html), text, url)
+    heading = _MARKDOWN_HEADING.match(text)
+    return heading[1] if heading else ""
 
 
 def _title(html: str) -> str:
@@ -173,15 +156,6 @@ def _title(html: str) -> str:
         if end >= 0:
             return " ".join(unescape(html[start:end]).split())
     return ""
-
-
-def _body(html: str) -> int:
-    """Return where the body's content begins, 0 where no tag says so."""
-    for tag in ("<body", "<BODY", "</head", "</HEAD"):
-        found = html.find(tag)
-        if found >= 0:
-            return html.find(">", found) + 1
-    return 0
 
 
 def _refuse_binary(payload: bytes) -> None:

@@ -34,11 +34,17 @@ _ENDS: Final = {"!--": "-->", "script": "</script", "style": "</style"}
 _ENDS_IN_ANY_CASE: Final = {end: re.compile(end, re.IGNORECASE) for end in _ENDS.values()}
 _INSIDE: Final = re.compile(r"""[^>"']{0,500}+(?:(?:"[^"]{0,2000}+"|'[^']{0,2000}+')[^>"']{0,500}+){0,40}+""")
 _ATTRIBUTE: Final = re.compile(r"""([a-zA-Z][\w:.-]{0,40}+)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""")
-_WANTED: Final = re.compile(
-    r"canonical|og:url|licen[sc]e|robots|bot\b|-ai\b|extended|tdm|date|time|rights|created|issued",
-    re.IGNORECASE,
+_FIRST_NAME: Final = re.compile(
+    r"""\s*(?:name|property|itemprop|NAME)=(?:"\s*([^"]{0,60}+)"|'\s*([^']{0,60}+)'|([^\s"'>]{1,60}+)[\s>])"""
 )
-"""What a tag must mention to be looked at more closely."""
+"""The name of most meta elements, without a look at the rest."""
+_TELLING: Final = re.compile(
+    r"canonical|licen[sc]e|robots|bot\b|-ai\b|extended|tdm|date|time|rights|created|issued|modified|:url|lastmod"
+)
+"""What a name must hold to be of interest."""
+
+
+_DATED: Final = frozenset({"json datePublished", "article:published_time", "datepublished"})
 
 
 def find(html: str) -> dict[str, str]:
@@ -52,11 +58,10 @@ def find(html: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     _head(html, found)
-    if "application/ld+json" in html:
-        _linked_data(html, found)
-    if "license" in html or "creativecommons.org/p" in html:
+    _linked_data(html, found)
+    if "license" in html:
         _licenses(html, found)
-    if "datepublished" not in found and (start := html.find('itemprop="datePublished"')) >= 0:
+    if not found.keys() & _DATED and (start := html.find('itemprop="datePublished"')) >= 0:
         tag = _attributes(_tag_around(html, start))
         found["datepublished"] = tag.get("content") or tag.get("datetime", "")
     return found
@@ -76,8 +81,10 @@ def _head(html: str, found: dict[str, str]) -> None:
             inside = _INSIDE.match(html, tag.end(), end)
             assert inside is not None  # it matches nothing, too
             position = inside.end()
-            if _WANTED.search(inside[0]):
-                _element(kind.lower(), _attributes(inside[0]), found)
+            if kind[0] in "lL":
+                _link(inside[0], found)
+            else:
+                _meta(inside[0], found)
         else:
             return
 
@@ -91,13 +98,22 @@ def _behind(html: str, close: str, start: int, end: int) -> int:
     return place
 
 
-def _element(kind: str, attributes: dict[str, str], found: dict[str, str]) -> None:
-    if kind == "link":
-        relations = attributes.get("rel", "").lower().split()
-        for relation in ("canonical", "license"):
-            if relation in relations:
-                found.setdefault(f"link {relation}", attributes.get("href", ""))
+def _link(tag: str, found: dict[str, str]) -> None:
+    lower = tag.lower()
+    if "canonical" not in lower and "license" not in lower:
         return
+    attributes = _attributes(tag)
+    relations = attributes.get("rel", "").lower().split()
+    for relation in ("canonical", "license"):
+        if relation in relations:
+            found.setdefault(f"link {relation}", attributes.get("href", ""))
+
+
+def _meta(tag: str, found: dict[str, str]) -> None:
+    first = _FIRST_NAME.match(tag)
+    if first and not _TELLING.search((first[1] or first[2] or first[3] or "").lower()):
+        return
+    attributes = _attributes(tag)
     name = attributes.get("name") or attributes.get("property") or attributes.get("itemprop", "")
     name = "".join(name.split()).lower()
     if name.startswith(("dc:", "dcterms:")):
@@ -105,7 +121,7 @@ def _element(kind: str, attributes: dict[str, str], found: dict[str, str]) -> No
     content = attributes.get("content", "")
     if name in AGENTS:
         found["robots"] = f"{found['robots']},{content}" if "robots" in found else content
-    elif name and content:
+    elif content and _TELLING.search(name):
         found.setdefault(name, content)
 
 

@@ -144,7 +144,9 @@ def _merge(found: Mapping[str, str], url: str, metadata: Mapping[str, str]) -> d
     merged = dict(metadata)
     if found:
         claims = {
-            "canonical-url": _address(found.get("link canonical") or found.get("og:url", ""), url),
+            "canonical-url": _address(
+                found.get("link canonical") or found.get("og:url", ""), url, relative=True
+            ),
             "published": _first_date(found.get(name) for name in _PUBLISHED),
             "modified": _first_date(found.get(name) for name in _MODIFIED),
             "rights": _line(_first(found.get(name) for name in _RIGHTS)),
@@ -164,7 +166,7 @@ def _merge(found: Mapping[str, str], url: str, metadata: Mapping[str, str]) -> d
     reservations = {claims.get("tdm-reservation", "").strip() for claims in (found, metadata)}
     if reservations & {"0", "1"}:
         merged["tdm-reservation"] = "1" if "1" in reservations else "0"
-    if policy := _address(found.get("tdm-policy", ""), url):
+    if policy := _address(found.get("tdm-policy", ""), url, relative=True):
         merged["tdm-policy"] = policy
     return merged
 
@@ -179,10 +181,12 @@ def _first_date(values: Iterable[str | None]) -> str:
 
 def _license(found: Mapping[str, str], url: str, link_header: str) -> tuple[str, str] | None:
     header = _LINK_HEADER.search(link_header) if link_header else None
+    address = found.get("link license") or found.get("a license", "")
     claims = (
         ("link-header", header[1] if header else ""),
-        ("rel-license", found.get("link license") or found.get("a license", "")),
+        ("rel-license", _address(address, url, relative=True)),
         ("meta", _first(found.get(name) for name in _LICENSES)),
+        ("meta", license_name(_first(found.get(name) for name in _RIGHTS))),
         ("json-ld", found.get("json license", "")),
         ("link", license_name(found.get("creative commons", ""))),
     )
@@ -192,13 +196,16 @@ def _license(found: Mapping[str, str], url: str, link_header: str) -> tuple[str,
     return None
 
 
-def _address(value: str, base: str) -> str:
-    """Return an absolute http(s) address; empty where it is none, holds white space or is too long."""
+def _address(value: str, base: str, *, relative: bool = False) -> str:
+    """Return an absolute http(s) address; empty where it is none, holds white space or is too long.
+
+    `relative`: what looks like no address is one too, since it stands where only addresses do.
+    """
     value = value.strip()
     if not value or len(value) > MAX_ADDRESS_CHARACTERS or _UNSEEN.search(value):
         return ""
     try:
-        address = urljoin(base, value) if value.startswith(("/", "?", ".")) else value
+        address = urljoin(base, value) if relative or value.startswith(("/", "?", ".")) else value
         parts = urlsplit(address)
         whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:

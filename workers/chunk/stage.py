@@ -1,8 +1,8 @@
 """chunk: each document becomes segments, or a drop with one reason of a closed list. Everything is pure.
 
-Order of the questions, cheap before dear: is it a document at all, is it text, long enough, in a wanted
-language; only then are tokens counted and the text cut. Exact duplicates are the runner's question, since the
-answer depends on the lane's past: `identity` says what equal documents share.
+Order of the questions, cheap before dear: is it a document at all, is it text, long enough with placeholders for
+personal data, in a wanted language; only then are tokens counted and the text cut. Exact duplicates are the
+runner's question, since the answer depends on the lane's past: `identity` says what equal documents share.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Final, NamedTuple
 from streams.records import RawDocument, RawStub, Record, Segment
 from streams.settings import ChunkSettings
 from streams.tokens import load_tokenizer
-from workers.chunk.extract import extract
+from workers.chunk.extract import Extracted, extract
+from workers.chunk.extractors.interface import Extractors
 from workers.chunk.language import Language, detect
+from workers.chunk.page_metadata import from_html, from_source
 from workers.chunk.reasons import Reason, Unusable
+from workers.chunk.scrub import Scrubber
 from workers.chunk.segment import cut
 from workers.stage import Drop, Outcome, Stage
 
@@ -27,7 +30,9 @@ CONTENT_HASH_BYTES: Final = 16
 class _Text(NamedTuple):
     document: RawDocument
     title: str
-    text: str
+    text: str  # personal data replaced
+    metadata: dict[str, str]
+    scrubbed: dict[str, int]
     language: Language
 
 
@@ -41,7 +46,9 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
     config: ChunkSettings
 
     def open(self) -> None:
-        """Load the tokenizer. Raise `SettingsError` where it cannot be."""
+        """Load extractors and tokenizer. Raise `SettingsError` where one cannot be."""
+        self._extractors = Extractors(self.config.extraction)
+        self._scrubber = Scrubber(self.config.scrub)
         self._tokens = load_tokenizer(self.config.tokenizer)
 
     def process(self, records: Sequence[RawDocument | RawStub]) -> Sequence[Outcome]:
@@ -68,22 +75,44 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
         if isinstance(record, RawStub):
             place = f"{record.source} at byte {record.start}, {record.length} bytes"
             return Drop(Reason.STUB.value, f"{record.reason}: {place}")
-        config = self.config
         try:
-            title, text = extract(record, config.max_payload_bytes, config.max_text_characters)
+            page = self._extract(record)
+            metadata = _metadata(record, page)
+            title, text, scrubbed = self._scrub(page)
+            self._long_enough(text)
+            language = self._language(text)
         except Unusable as unusable:
             return Drop(unusable.reason.value, unusable.detail)
-        if len(text) < config.min_characters:
-            detail = f"{len(text)} characters, at least {config.min_characters} wanted"
-            return Drop(Reason.TOO_SHORT.value, detail)
+        return _Text(record, title, text, metadata, scrubbed, language)
+
+    def _extract(self, document: RawDocument) -> Extracted:
+        config = self.config
+        extractor = self._extractors.of(document)
+        return extract(document, config.max_payload_bytes, config.max_text_characters, extractor)
+
+    def _scrub(self, page: Extracted) -> tuple[str, str, dict[str, int]]:
+        """Return title and text with placeholders for personal data, and how many there were in both."""
+        text, counts = self._scrubber.scrub(page.text)
+        title, in_title = self._scrubber.scrub(page.title)
+        for kind, count in in_title.items():
+            counts[kind] = counts.get(kind, 0) + count
+        return title, text, counts
+
+    def _long_enough(self, text: str) -> None:
+        least = self.config.min_characters
+        if len(text) < least:
+            raise Unusable(Reason.TOO_SHORT, f"{len(text)} characters, at least {least} wanted")
+
+    def _language(self, text: str) -> Language:
+        config = self.config
         language = detect(text, config.languages)
         wanted = not config.languages or language.code in config.languages
         if not wanted or language.score < config.min_language_score:
-            return Drop(Reason.LANGUAGE.value, f"{language.code} {language.score:.2f}")
-        return _Text(record, title, text, language)
+            raise Unusable(Reason.LANGUAGE, f"{language.code} {language.score:.2f}")
+        return language
 
     def _segments(self, content: _Text) -> list[Segment]:
-        document, title, text, language = content
+        document, title, text, metadata, scrubbed, language = content
         content_hash = hashlib.blake2b(text.encode(), digest_size=CONTENT_HASH_BYTES).digest()
         pieces = cut(text, self._tokens, self.config.segment_tokens)
         return [
@@ -102,7 +131,14 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
                 content_hash=content_hash,
                 source=document.source,
                 fetched_at=document.fetched_at,
-                metadata=document.metadata,
+                metadata=metadata,
+                scrubbed=scrubbed,
             )
             for index, piece in enumerate(pieces)
         ]
+
+
+def _metadata(document: RawDocument, page: Extracted) -> dict[str, str]:
+    if page.html:
+        return from_html(page.html, document.url, document.metadata)
+    return from_source(document.metadata)
