@@ -21,6 +21,7 @@ from trainer.entries import Start, Step
 SHAPES_BATCHES: Final = (
     "min_score",
     "min_excerpt_share",
+    "allow_contaminated",
     "tokenizer",
     "sequence_tokens",
     "batch_sequences",

@@ -90,7 +90,8 @@ class Readings:
             )
             return None
         segment = record.instantiated.matched.segment
-        selection = select(record, self._config.min_score, self._config.min_excerpt_share)
+        config = self._config
+        selection = select(record, config.min_score, config.min_excerpt_share, config.allow_contaminated)
         for reason, n in selection.skipped.items():
             self._skipped(reason, n)
         heldout = held_out(segment.content_hash, self._config.heldout_share)

@@ -12,7 +12,16 @@ from typing import Final, NamedTuple
 
 from streams.records import JudgedSegment, Pair
 
-REASONS: Final = ("rejected", "unjudged", "score", "excerpt_share", "heldout", "budget", "unreadable")
+REASONS: Final = (
+    "rejected",
+    "unjudged",
+    "score",
+    "excerpt_share",
+    "contaminated",
+    "heldout",
+    "budget",
+    "unreadable",
+)
 """Why a pair (for `unreadable`: a record) is not trained on; the metric's closed label set."""
 
 _HELDOUT_SALT: Final = b"finestream held"
@@ -25,11 +34,16 @@ class Selection(NamedTuple):
     skipped: Counter[str]
 
 
-def select(record: JudgedSegment, min_score: int, min_excerpt_share: float) -> Selection:
-    """Keep pairs with `score >= min_score` and `excerpt_share >= min_excerpt_share`.
+def select(
+    record: JudgedSegment, min_score: int, min_excerpt_share: float, allow_contaminated: bool = False
+) -> Selection:
+    """Keep pairs with `score >= min_score` and `excerpt_share >= min_excerpt_share` of clean segments.
 
-    The paper keeps scores 4 and 5 (section 4) and excerpt shares of 0.80 and more (section 3).
+    The paper keeps scores 4 and 5 (section 4) and excerpt shares of 0.80 and more (section 3). That a pair
+    stays out because its segment holds a benchmark's test item is our choice; asked last, so that its count
+    is what contamination alone costs.
     """
+    contaminated = not allow_contaminated and bool(record.instantiated.matched.segment.contamination)
     scores = {verdict.template_id: verdict.score for verdict in record.verdicts}
     pairs: list[Pair] = []
     skipped: Counter[str] = Counter()
@@ -42,6 +56,8 @@ def select(record: JudgedSegment, min_score: int, min_excerpt_share: float) -> S
             skipped["score"] += 1
         elif pair.excerpt_share < min_excerpt_share:
             skipped["excerpt_share"] += 1
+        elif contaminated:
+            skipped["contaminated"] += 1
         else:
             pairs.append(pair)
     return Selection(pairs, skipped)

@@ -16,6 +16,8 @@ class TrainerSettings(Section):
     """Names the ledger, the checkpoints and the metric label."""
     min_score: int = Field(4, ge=1, le=5)
     min_excerpt_share: float = Field(0.80, ge=0, le=1)
+    allow_contaminated: bool = False
+    """Train on segments that hold a test item of a benchmark (`chunk.contamination`) all the same."""
     tokenizer: str = "finestream-bpe"
     preset: Literal["tiny", "small", "paper-1.8b"] = "tiny"
     sequence_tokens: int = Field(256, ge=8)

@@ -1,12 +1,22 @@
 """Selection and the token budget: never more trained than read, whatever comes."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.judged import judged
+from msgspec.structs import replace
 
-from streams.records import Pair
+from streams.positions import Position
+from streams.records import JudgedSegment, Pair, encode
+from streams.settings import TrainerSettings
+from streams.tokens import load_tokenizer
 from trainer.budget import draw_order, spend
+from trainer.readings import Readings
 from trainer.select import held_out, select
+from trainer.source import Arrived
+from trainer.state import Cursor
 
 costs = st.lists(st.integers(2, 400), max_size=6)
 
@@ -61,6 +71,36 @@ def test_thresholds_and_reasons():
     kept, skipped = select(record, 4, 0.8)
     assert [p.template_id for p in kept] == ["t01", "t03", "t04"]
     assert skipped == {"score": 1, "excerpt_share": 1}
+
+
+def contaminated(record: JudgedSegment) -> JudgedSegment:
+    matched = record.instantiated.matched
+    segment = replace(matched.segment, contamination={"mt-bench": 0.8})
+    return replace(
+        record, instantiated=replace(record.instantiated, matched=replace(matched, segment=segment))
+    )
+
+
+def test_contaminated_segments_are_trained_on_only_where_that_is_said():
+    record = contaminated(judged(1, pairs=5, scores=(3, 4, 5, 5, 5), shares=(1.0, 0.8, 0.79, 1.0, 0.9)))
+    kept, skipped = select(record, 4, 0.8)
+    assert (kept, skipped) == ([], {"score": 1, "excerpt_share": 1, "contaminated": 3})
+    kept, skipped = select(record, 4, 0.8, allow_contaminated=True)
+    assert [p.template_id for p in kept] == ["t01", "t03", "t04"]
+    assert skipped == {"score": 1, "excerpt_share": 1}
+
+
+@pytest.mark.parametrize(("allow", "trained"), [(False, 1), (True, 2)])
+def test_the_setting_reaches_the_reading(allow, trained):
+    tokenizer = load_tokenizer()
+    counts: Counter[str] = Counter()
+    config = TrainerSettings(allow_contaminated=allow, heldout_share=0.0)
+    readings = Readings(config, tokenizer, lambda reason, n: counts.update({reason: n}))
+    records = [judged(1, pairs=1), contaminated(judged(2, pairs=1))]
+    arrived = [Arrived(i, Position(i, 0), 1, 0, encode(record)) for i, record in enumerate(records)]
+    read, heldout = readings.read([(0, arrived)], {0: Cursor()})
+    assert [len(reading.26-texts) for reading in read[0]] == [1, trained - 1]
+    assert (counts["contaminated"], heldout) == (2 - trained, [])
 
 
 def test_rejected_and_unjudged_pairs_are_never_trained_on():
