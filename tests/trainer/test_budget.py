@@ -99,7 +99,7 @@ def test_the_setting_reaches_the_reading(allow, trained):
     records = [judged(1, pairs=1), contaminated(judged(2, pairs=1))]
     arrived = [Arrived(i, Position(i, 0), 1, 0, encode(record)) for i, record in enumerate(records)]
     read, heldout = readings.read([(0, arrived)], {0: Cursor()})
-    assert [len(reading.26-texts) for reading in read[0]] == [1, trained - 1]
+    assert [len(reading.texts) for reading in read[0]] == [1, trained - 1]
     assert (counts["contaminated"], heldout) == (2 - trained, [])
 
 
