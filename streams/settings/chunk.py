@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
+from streams.settings.contamination import ContaminationSettings
 from streams.settings.extraction import ExtractionSettings, ScrubSettings
 from streams.settings.stages import StageSettings
 
@@ -25,3 +28,8 @@ class ChunkSettings(StageSettings):
     min_language_score: float = 0.0
     duplicate_window: int = Field(500, ge=0)
     """Raw offsets of a lane among which exact duplicates are sought."""
+    contamination: ContaminationSettings = ContaminationSettings()
+
+    def shaping(self) -> dict[str, Any]:
+        """Return what shapes the output; of the benchmarks the contents of their files."""
+        return {**super().shaping(), "contamination": self.contamination.shaping()}

@@ -1,7 +1,7 @@
 """chunk: each document becomes segments, or a drop with one reason of a closed list. Everything is pure.
 
-Order of the questions, cheap before dear: is it a document at all, is it text, long enough with placeholders for
-personal data, in a wanted language; only then are tokens counted and the text cut. Exact duplicates are the
+Order of the questions, cheap before dear: is it a document at all, is it text, long enough (personal data are
+placeholders by then), in a wanted language; only then are tokens counted and the text cut. Duplicates are the
 runner's question, since the answer depends on the lane's past: `identity` says what equal documents share.
 """
 
@@ -21,6 +21,7 @@ from workers.chunk.page_metadata import from_html, from_source
 from workers.chunk.reasons import Reason, Unusable
 from workers.chunk.scrub import Scrubber
 from workers.chunk.segment import cut
+from workers.contamination import load_index
 from workers.stage import Drop, Outcome, Stage
 
 REASONS: Final = tuple(reason.value for reason in Reason)
@@ -46,10 +47,11 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
     config: ChunkSettings
 
     def open(self) -> None:
-        """Load extractors and tokenizer. Raise `SettingsError` where one cannot be."""
+        """Load extractors, tokenizer and benchmarks. Raise `SettingsError` where one cannot be."""
         self._extractors = Extractors(self.config.extraction)
         self._scrubber = Scrubber(self.config.scrub)
         self._tokens = load_tokenizer(self.config.tokenizer)
+        self._benchmarks = load_index(self.config.contamination)
 
     def process(self, records: Sequence[RawDocument | RawStub]) -> Sequence[Outcome]:
         """Return each document's segments, or why it is dropped.
@@ -132,6 +134,7 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
                 source=document.source,
                 fetched_at=document.fetched_at,
                 metadata=metadata,
+                contamination=self._benchmarks.shares(piece.text) if self._benchmarks else {},
                 scrubbed=scrubbed,
             )
             for index, piece in enumerate(pieces)
