@@ -29,7 +29,7 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from streams.records import RawDocument
 from streams.samples import sample_paths
 from streams.settings import load
-from workers.chunk.extract import MAIN_CONTENT
+from workers.chunk.extractors.resiliparse import MAIN_CONTENT
 from workers.chunk.stage import ChunkStage
 from workers.stage import Drop
 

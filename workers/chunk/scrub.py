@@ -65,10 +65,9 @@ _BREAK: Final = r"(?:[ .\u2010\u2011]|\)[ -]?| ?[/(\u2012\u2013-] ?)"
 _PHONE: Final = re.compile(
     # A first character of its own lets the search skip whatever is none; what stands before it comes then.
     r"[+(0-9](?<![\w./+$\u20ac\u00a3=-][+(0-9])(?<![0-9][:,][+(0-9])(?:"
-    # +49 (0)30 123-4567, +14155550123
-    r"(?<=\+)(?P<international>[1-9][0-9]{0,3}+(?:[ .-]?\(0\) ?)?+(?:"
-    + _BREAK
-    + r"?[0-9]{2,10}+){1,6}+)(?! [0-9])"
+    # +49 (0)30 123-4567, +33 1 23 45 67 89, +14155550123
+    r"(?<=\+)(?P<international>[1-9][0-9]{0,3}+(?:[ .-]?\(0\) ?)?+(?:[ .][1-9](?=[ .][0-9]))?+"
+    r"(?:" + _BREAK + r"?[0-9]{2,10}+){1,6}+)(?! [0-9])"
     # 0049 30 1234567
     r"|(?<=0)(?P<dialled>0[1-9][0-9]{0,2}+(?:" + _BREAK + r"[0-9]{2,10}+){2,5}+)(?! [0-9])"
     # (415) 555-0123
@@ -77,14 +76,16 @@ _PHONE: Final = re.compile(
     r"|(?<=1)[ .-]\(?[2-9][0-9]{2}(?:\)[ -]?|[.-])[2-9][0-9]{2}[ .-][0-9]{4}"
     # 415-555-0123, 415.555.0123
     r"|(?<=[2-9])[0-9]{2}(?:-[2-9][0-9]{2}-|\.[2-9][0-9]{2}\.)[0-9]{4}"
-    # 01 23 45 67 89
-    r"|(?<=0)[1-9](?:[ .][0-9]{2}){4}(?![ -][0-9])"
-    # (030) 123456, 0171/1234567, 020 7946 0958
-    r"|(?:(?<=0)|(?<=\()0)(?P<trunk>[1-9][0-9]{1,4}+(?:\)[ -]?| ?[/-] ?| )[0-9]{3,9}+"
-    r"(?:[ -][0-9]{2,8}+){0,3}+)(?! [0-9])"
+    # 01 23 45 67 89, and not in a row of numbers
+    r"|(?<=0)(?<![0-9][ .]0)[1-9](?:[ .][0-9]{2}){4}(?![ -][0-9])"
+    # (030) 123456
+    r"|(?<=\()(?P<bracketed>0[1-9][0-9]{1,4}+\)[ -]?[0-9]{3,9}+(?:[ -][0-9]{2,8}+){0,3}+)(?! [0-9])"
+    # 0171/1234567, 020 7946 0958
+    r"|(?<=0)(?<![0-9][ .]0)(?P<trunk>[1-9][0-9]{1,4}+(?: ?[/-] ?| )[0-9]{3,9}+(?:[ -][0-9]{2,8}+){0,3}+)"
+    r"(?! [0-9])"
     r")(?![\w%]|[./:-][0-9]|,[0-9])"
 )
-_DIGITS: Final = {"international": (8, 15), "dialled": (9, 17), "trunk": (9, 12)}
+_DIGITS: Final = {"international": (8, 15), "dialled": (9, 17), "bracketed": (9, 12), "trunk": (9, 12)}
 """Least and most digits of a form that says nothing about its length (E.164 allows 15)."""
 _LOOSE: Final = re.compile(r"[(0-9](?<![\w.,/+$-][(0-9])[0-9() ./-]{5,22}(?<=[0-9])(?![\w%])")
 _SAID: Final = re.compile(
@@ -130,8 +131,9 @@ def _scrub_emails(text: str) -> tuple[str, int]:
         window = text[max(done, at - _LONGEST_LOCAL_PART) : at]
         backwards = _LOCAL_BACKWARDS.match(window[::-1])
         local = backwards[0][::-1].lstrip(_NOT_FIRST) if backwards else ""
-        if local and _personal(local, found[1]):
-            parts += (text[done : at - len(local)], PLACEHOLDERS[EMAIL])
+        start = at - len(local)
+        if local and _personal(local, found[1]) and text[start - 1 : start] != "@":
+            parts += (text[done:start], PLACEHOLDERS[EMAIL])
             done = end
     return ("".join([*parts, text[done:]]) if parts else text), len(parts) // 2
 
@@ -184,7 +186,7 @@ def _plausible(found: re.Match[str]) -> bool:
         return True
     digits = "".join(filter(str.isdigit, found[0]))
     least, most = _DIGITS[form]
-    if form == "trunk" and not set("/)(") & set(found[0]):
+    if form == "trunk" and "/" not in found[0]:
         least += 1  # with hyphens and spaces alone, part numbers look like that too
     return least <= len(digits) <= most and not digits.endswith("0" * 6)
 

@@ -1,8 +1,9 @@
 """chunk: each document becomes segments, or a drop with one reason of a closed list. Everything is pure.
 
-Order of the questions, cheap before dear: is it a document at all, is it text, long enough (personal data are
-placeholders by then), in a wanted language; only then are tokens counted and the text cut. Duplicates are the
-runner's question, since the answer depends on the lane's past: `identity` says what equal documents share.
+Order of the questions, cheap before dear: is it a document at all, at an address that is wanted, is it text,
+long enough (personal data are placeholders by then), in a wanted language, free to use and good enough
+(`filters/`); only then are tokens counted and the text cut. Duplicates are the runner's question, since the
+answer depends on the lane's past: `identity` says what equal documents share.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from streams.records import RawDocument, RawStub, Record, Segment
-from streams.settings import ChunkSettings
+from streams.settings import ChunkSettings, DuplicateSettings
 from streams.tokens import load_tokenizer
 from workers.chunk.extract import Extracted, extract
 from workers.chunk.extractors.interface import Extractors
+from workers.chunk.filters.chain import Filters
+from workers.chunk.filters.reasons import FILTER_REASONS
 from workers.chunk.language import Language, detect
+from workers.chunk.near_duplicates import check_algorithm, fingerprint_of, sketch, with_flag
 from workers.chunk.page_metadata import from_html, from_source
 from workers.chunk.reasons import Reason, Unusable
 from workers.chunk.scrub import Scrubber
 from workers.chunk.segment import cut
 from workers.contamination import load_index
+from workers.duplicates import DUPLICATE_REASONS, Identity
 from workers.stage import Drop, Outcome, Stage
 
-REASONS: Final = tuple(reason.value for reason in Reason)
+REASONS: Final = (*(reason.value for reason in Reason), *FILTER_REASONS, *DUPLICATE_REASONS)
 CONTENT_HASH_BYTES: Final = 16
 
 
@@ -35,6 +40,7 @@ class _Text(NamedTuple):
     metadata: dict[str, str]
     scrubbed: dict[str, int]
     language: Language
+    flags: list[str]
 
 
 class ChunkStage(Stage[RawDocument | RawStub, Segment]):
@@ -50,7 +56,10 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
         """Load extractors, tokenizer and benchmarks. Raise `SettingsError` where one cannot be."""
         self._extractors = Extractors(self.config.extraction)
         self._scrubber = Scrubber(self.config.scrub)
+        self._filters = Filters(self.config.filters)
         self._tokens = load_tokenizer(self.config.tokenizer)
+        if self.config.duplicates.near != "off":
+            check_algorithm()
         self._benchmarks = load_index(self.config.contamination)
 
     def process(self, records: Sequence[RawDocument | RawStub]) -> Sequence[Outcome]:
@@ -62,21 +71,32 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
         texts = [self._text(record) for record in records]
         return [text if isinstance(text, Drop) else self._segments(text) for text in texts]
 
-    def identity(self, outputs: Sequence[Record]) -> int:
-        """Return the first 8 bytes of the document's content hash."""
+    @property
+    def duplicates(self) -> DuplicateSettings:
+        """How duplicates are sought among the lane's documents."""
+        return self.config.duplicates
+
+    def identity(self, outputs: Sequence[Record]) -> Identity:
+        """Return the first 8 bytes of the document's content hash, and its near-duplicate sketch."""
         first = outputs[0]
         assert isinstance(first, Segment)
-        return int.from_bytes(first.content_hash[:8], "big")
+        return Identity(int.from_bytes(first.content_hash[:8], "big"), first.fingerprint)
 
-    @property
-    def duplicate_window(self) -> int:
-        """Raw offsets of the lane among which exact duplicates are sought."""
-        return self.config.duplicate_window
+    def sketch_of(self, value: bytes) -> bytes:
+        """Return the sketch in an encoded first segment."""
+        return fingerprint_of(value)
+
+    def flagged(self, value: bytes, flag: str) -> bytes:
+        """Return an encoded segment with one more flag."""
+        return with_flag(value, flag)
 
     def _text(self, record: RawDocument | RawStub) -> _Text | Drop:
         if isinstance(record, RawStub):
             place = f"{record.source} at byte {record.start}, {record.length} bytes"
             return Drop(Reason.STUB.value, f"{record.reason}: {place}")
+        flags: set[str] = set()
+        if unwanted := self._filters.address(record.url, flags):
+            return unwanted
         try:
             page = self._extract(record)
             metadata = _metadata(record, page)
@@ -85,7 +105,9 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
             language = self._language(text)
         except Unusable as unusable:
             return Drop(unusable.reason.value, unusable.detail)
-        return _Text(record, title, text, metadata, scrubbed, language)
+        if unwanted := self._filters.page(text, language.code, metadata, flags):
+            return unwanted
+        return _Text(record, title, text, metadata, scrubbed, language, sorted(flags))
 
     def _extract(self, document: RawDocument) -> Extracted:
         config = self.config
@@ -114,9 +136,11 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
         return language
 
     def _segments(self, content: _Text) -> list[Segment]:
-        document, title, text, metadata, scrubbed, language = content
+        document, title, text, metadata, scrubbed, language, flags = content
         content_hash = hashlib.blake2b(text.encode(), digest_size=CONTENT_HASH_BYTES).digest()
         pieces = cut(text, self._tokens, self.config.segment_tokens)
+        wanted = self.config.duplicates
+        fingerprint = b"" if wanted.near == "off" else sketch(text, wanted.shingle_words)
         return [
             Segment(
                 document_id=document.id,
@@ -131,11 +155,13 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
                 tokens=piece.tokens,
                 tokenizer=self._tokens.name,
                 content_hash=content_hash,
+                fingerprint=b"" if index else fingerprint,
                 source=document.source,
                 fetched_at=document.fetched_at,
                 metadata=metadata,
                 contamination=self._benchmarks.shares(piece.text) if self._benchmarks else {},
                 scrubbed=scrubbed,
+                flags=flags,
             )
             for index, piece in enumerate(pieces)
         ]
