@@ -14,7 +14,7 @@ looked at backwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
@@ -47,10 +47,13 @@ _NOBODY: Final = frozenset({"git", "hg", "svn"})
 _IPV4: Final = re.compile(
     r"[0-9](?<![\w.][0-9])(?<![A-Za-z)][/_-][0-9])[0-9]{0,2}+(?:\.[0-9]{1,3}+){3}(?!\w|\.\w|-[A-Za-z])"
 )
+_LIKE_IPV4: Final = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _IPV6: Final = re.compile(
     r"[23](?<![\w:.][23])[0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}(?![\w:]|\.\w)"
 )
 """Global unicast begins with 2 or 3."""
+_LIKE_LONG_IPV6: Final = re.compile(r":(?:[0-9a-fA-F]{1,4}:){6}")
+"""Searched first, since a search for a fixed character is much faster; an IPv6 address has this or `::`."""
 _VERSION: Final = re.compile(
     r"(?:\b(?:v|ver|version|release|build|firmware|driver|section|chapter|clause|rule|update|rev|revision|no)\b"
     r"[.:#]?|[\u00a7#])\s*\Z",
@@ -62,6 +65,8 @@ _NUMBERING: Final = 32
 """Four numbers below it are a version or a section: few addresses are such, and few of those a person's."""
 
 _BREAK: Final = r"(?:[ .\u2010\u2011]|\)[ -]?| ?[/(\u2012\u2013-] ?)"
+_RUN: Final = re.compile(r"[+(0-9][0-9 ()./\u2010-\u2013-]{6,}+")
+"""No phone number reaches beyond such a run, and few texts have many."""
 _PHONE: Final = re.compile(
     # A first character of its own lets the search skip whatever is none; what stands before it comes then.
     r"[+(0-9](?<![\w./+$\u20ac\u00a3=-][+(0-9])(?<![0-9][:,][+(0-9])(?:"
@@ -147,8 +152,11 @@ def _personal(local: str, domain: str) -> bool:
 
 
 def _scrub_addresses(text: str) -> tuple[str, int]:
-    text, count4 = _replace(text, _IPV4, _public_ipv4, IP_ADDRESS)
-    text, count6 = _replace(text, _IPV6, _public_ipv6, IP_ADDRESS) if ":" in text else (text, 0)
+    count4 = count6 = 0
+    if _LIKE_IPV4.search(text):
+        text, count4 = _replace(text, filter(_public_ipv4, _IPV4.finditer(text)), IP_ADDRESS)
+    if "::" in text or _LIKE_LONG_IPV6.search(text):
+        text, count6 = _replace(text, filter(_public_ipv6, _IPV6.finditer(text)), IP_ADDRESS)
     return text, count4 + count6
 
 
@@ -175,9 +183,15 @@ def _is_public(address: str) -> bool:
 
 
 def _scrub_phones(text: str) -> tuple[str, int]:
-    text, count = _replace(text, _PHONE, _plausible, PHONE_NUMBER)
-    text, more = _replace(text, _LOOSE, _said_to_be_one, PHONE_NUMBER)
-    return text, count + more
+    return _replace(text, _phones(text), PHONE_NUMBER)
+
+
+def _phones(text: str) -> Iterator[re.Match[str]]:
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        end += 2  # what may not follow is seen, too
+        found = [number for number in _PHONE.finditer(text, start, end) if _plausible(number)]
+        yield from found or filter(_said_to_be_one, _LOOSE.finditer(text, start, end))
 
 
 def _plausible(found: re.Match[str]) -> bool:
@@ -198,13 +212,10 @@ def _said_to_be_one(found: re.Match[str]) -> bool:
     return 7 <= sum(map(str.isdigit, found[0])) <= 15
 
 
-def _replace(
-    text: str, pattern: re.Pattern[str], is_one: Callable[[re.Match[str]], bool], kind: str
-) -> tuple[str, int]:
+def _replace(text: str, found: Iterable[re.Match[str]], kind: str) -> tuple[str, int]:
     parts: list[str] = []
     done = 0
-    for found in pattern.finditer(text):
-        if is_one(found):
-            parts += (text[done : found.start()], PLACEHOLDERS[kind])
-            done = found.end()
+    for one in found:
+        parts += (text[done : one.start()], PLACEHOLDERS[kind])
+        done = one.end()
     return ("".join([*parts, text[done:]]) if parts else text), len(parts) // 2
