@@ -58,7 +58,7 @@ def create(settings: Settings) -> Generation:
             return found
         name, lanes = settings.pipeline.generation, settings.pipeline.lanes
         topics.create_lanes(settings, name, lanes)
-        names = topics.lane_topics(name)
+        names = list(topics.generation_topics(settings, name, lanes))
         if occupied := _occupied(settings, names):
             raise TopicError(
                 f"topics {', '.join(occupied)} hold records but the book of generations does not know them; "
@@ -98,7 +98,7 @@ def load(settings: Settings, stage: str | None = None) -> Generation:
 
 def verify(settings: Settings, generation: Generation) -> None:
     """Check that the topics are there, safe, and the same as when the generation was created."""
-    topics.verify_lanes(settings, generation.id, generation.lanes)
+    topics.verify_lanes(settings, generation.topic_ids, generation.lanes)
     now = topics.topic_ids(settings, generation.topic_ids)
     changed = sorted(name for name, old in generation.topic_ids.items() if now[name] != old)
     if changed:

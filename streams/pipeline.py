@@ -8,6 +8,8 @@ from streams.settings import STAGES
 
 RAW: Final = "raw"
 TOPICS: Final = ("raw", "chunked", "matched", "instantiated", "judged")
+SEEN: Final = "seen"
+CLAIMS: Final = "claims"
 BOOKS: Final = ("sources", "generations", "controls")
 
 
@@ -18,6 +20,8 @@ class StageTopics(NamedTuple):
     target: str
     dead: str
     group: str
+    seen: str = ""  # of the stage that makes positions: what a large duplicate window remembers
+    claims: str = ""  # and who keeps a content that several lanes have
 
 
 def topic(base: str, generation: str = "1") -> str:
@@ -37,11 +41,14 @@ def base_name(name: str) -> str:
 def stage_topics(stage: str, generation: str = "1") -> StageTopics:
     """Return what a stage reads and writes."""
     i = STAGES.index(stage)
+    root = i == 0
     return StageTopics(
         source=topic(TOPICS[i], generation),
         target=topic(TOPICS[i + 1], generation),
         dead=topic(f"dead.{stage}", generation),
         group=f"finestream.{generation}.{stage}",
+        seen=topic(SEEN, generation) if root else "",
+        claims=topic(CLAIMS, generation) if root else "",
     )
 
 

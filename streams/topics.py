@@ -38,6 +38,19 @@ def lane_topics(generation: str) -> list[str]:
     return flow + [pipeline.stage_topics(stage, generation).dead for stage in STAGES]
 
 
+def generation_topics(settings: Settings, generation: str, lanes: int) -> dict[str, int]:
+    """Return every topic of a generation with its partitions: the lanes, and what the settings want.
+
+    `seen` has lanes, too, but its records stand for many documents. `claims` is one log for all lanes.
+    """
+    wanted = dict.fromkeys(lane_topics(generation), lanes)
+    if settings.chunk.duplicates.has_seen_topic:
+        wanted[pipeline.topic(pipeline.SEEN, generation)] = lanes
+    if settings.chunk.duplicates.has_claims_topic:
+        wanted[pipeline.topic(pipeline.CLAIMS, generation)] = 1
+    return wanted
+
+
 def create(settings: Settings, wanted: Mapping[str, tuple[int, Mapping[str, str]]]) -> None:
     """Create those of the wanted topics (name -> partitions, configuration) that are missing; verify all."""
     from kafka.admin import NewTopic  # noqa: PLC0415
@@ -78,7 +91,8 @@ def create_books(settings: Settings) -> None:
 
 def create_lanes(settings: Settings, generation: str, lanes: int) -> None:
     """Create and verify all topics of a generation."""
-    create(settings, dict.fromkeys(lane_topics(generation), (lanes, _LANE_CONFIG)))
+    wanted = generation_topics(settings, generation, lanes)
+    create(settings, {name: (partitions, _LANE_CONFIG) for name, partitions in wanted.items()})
 
 
 def create_ledger(settings: Settings, run: str) -> None:
@@ -95,11 +109,12 @@ def topic_ids(settings: Settings, names: Iterable[str]) -> dict[str, str]:
         admin.close()
 
 
-def verify_lanes(settings: Settings, generation: str, lanes: int) -> None:
-    """Check that all topics of a generation are there and safe; raise `TopicError` by name."""
+def verify_lanes(settings: Settings, names: Iterable[str], lanes: int) -> None:
+    """Check that a generation's topics are there and safe; raise `TopicError` by name."""
     admin = clients.admin(settings)
     try:
-        _verify(admin, dict.fromkeys(lane_topics(generation), (lanes, _LANE_CONFIG)))
+        one = {name for name in names if pipeline.base_name(name) == pipeline.CLAIMS}
+        _verify(admin, {name: (1 if name in one else lanes, _LANE_CONFIG) for name in names})
     finally:
         admin.close()
 

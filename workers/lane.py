@@ -23,7 +23,9 @@ from streams.positions import (
     unpack_position,
     unpack_raw_header,
 )
-from workers.stage import AdmitWindow, Drop
+from workers.duplicates import NOBODY, AdmitWindow, Identity
+from workers.seen import Unseen
+from workers.stage import Drop
 from workers.work import Failure, Outputs
 
 
@@ -97,6 +99,8 @@ class Lane:
     origin_high: Origin = NO_ORIGIN
     accept_loss: bool = False
     admitted: AdmitWindow = field(default_factory=lambda: AdmitWindow(0))
+    inside: Identity = NOBODY  # of the tail's document where that is not whole
+    unseen: Unseen = field(default_factory=Unseen)
     deaths: int = 0  # take-overs without progress, this one included
     isolate: int = 0  # records still to be processed in a child process
     slots: deque[Slot] = field(default_factory=deque)

@@ -31,7 +31,9 @@ from streams.errors import FinestreamError, LaneError, LaneTrimmed
 from streams.generations import Generation
 from streams.pipeline import stage_topics
 from streams.positions import START
-from streams.settings import STAGES, Settings
+from streams.settings import STAGES, DuplicateSettings, Settings
+from workers.admit import Admission
+from workers.claims import Claims
 from workers.lane import Input, Lane, Slot
 from workers.sandbox import limit_memory
 from workers.sender import Sender, now_ms
@@ -170,6 +172,18 @@ class Runner:
         self._tails = TailReader(self._settings, self.topics, self._generation, self.stage.name)
         await self._sender.start()
         await self._tails.start()
+        if self._root and self.stage.duplicates is not None:
+            self._sender.admission = await self._admission(self.stage.duplicates)
+
+    async def _admission(self, duplicates: DuplicateSettings) -> Admission:
+        claims = None
+        if duplicates.has_claims_topic:
+            topic = self.topics.claims
+            claims = Claims(
+                self._settings, topic, lambda key, value: self._sender.append(topic, 0, (key, value, None))
+            )
+            await claims.start()
+        return Admission(self.stage, duplicates, claims)
 
     async def _start(self) -> None:
         async with self._opening:
@@ -214,7 +228,7 @@ class Runner:
                 return {}
             await self._close_lanes()
             mine = {tp.partition for tp in assignment if tp.topic == self.topics.source}
-            lanes = await self._tails.lanes(mine, root=self._root, window=self.stage.duplicate_window)
+            lanes = await self._tails.lanes(mine, root=self._root, stage=self.stage)
             await self._note_deaths(lanes)
             for lane in lanes:
                 self._lanes[lane.partition] = lane

@@ -19,6 +19,7 @@ from streams import children
 from streams.errors import FinestreamError
 from streams.positions import Kind
 from streams.settings import Settings, load, to_environment
+from workers.duplicates import NOBODY, Identity
 from workers.stage import Drop, Stage
 from workers.work import Failure, Outputs, Result, failure, run
 
@@ -35,7 +36,7 @@ class SandboxError(FinestreamError):
 
 class _Answer(msgspec.Struct):
     values: list[bytes] = []
-    content: int = 0
+    identity: Identity = NOBODY
     drop: tuple[str, str] | None = None
     failure: tuple[str, str] | None = None
 
@@ -75,7 +76,7 @@ class Sandbox:
             raise ChildDied(f"no answer within {deadline_seconds:.0f} s")
         if answer.failure:
             return Failure(*answer.failure)
-        return Drop(*answer.drop) if answer.drop else Outputs(answer.values, answer.content)
+        return Drop(*answer.drop) if answer.drop else Outputs(answer.values, answer.identity)
 
     def _started(self) -> Connection:
         if self._connection is not None:
@@ -132,7 +133,7 @@ def _serve(connection: Connection, stage_class: type[Stage[Any, Any]], environme
             result = failure(error)
         match result:
             case Outputs():
-                answer.values, answer.content = result.values, result.content
+                answer.values, answer.identity = result.values, result.identity
             case Drop():
                 answer.drop = (result.reason, result.detail)
             case Failure():

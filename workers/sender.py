@@ -29,7 +29,9 @@ from streams.pipeline import StageTopics
 from streams.positions import HEADER, Kind, LaneHeader, Position
 from streams.records import MAX_RECORD_BYTES, STUB_HEAD_BYTES, Dropped, encode
 from streams.settings import Settings
+from workers.admit import Admission
 from workers.lane import Lane, Slot, Tail
+from workers.seen import Unseen
 from workers.stage import Drop
 from workers.work import Failure, Outputs
 
@@ -52,6 +54,8 @@ class Sender:
     """Writes one stage's outputs and dead letters."""
 
     def __init__(self, settings: Settings, topics: StageTopics, stage: str, metrics: StageMetrics) -> None:
+        self.admission: Admission | None = None
+        """Of the stage that seeks duplicates."""
         self._topics = topics
         self._stage = stage
         self._metrics = metrics
@@ -78,12 +82,22 @@ class Sender:
         sends = [self._producer.send_and_wait(topic, value, key=key, partition=0) for key, value in records]
         await self._acknowledged(asyncio.gather(*sends))
 
+    async def append(self, topic: str, partition: int, record: tuple[bytes, bytes, bytes | None]) -> int:
+        """Append (key, value, fixed header) to a topic, wait for the acknowledgement, return the offset."""
+        key, value, header = record
+        headers = [] if header is None else [(HEADER, header)]
+        sending = self._producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers)
+        return int((await self._acknowledged(sending)).offset)
+
     async def send_heads(self, lane: Lane) -> list[Slot]:
         """Send what is done at the head of a lane; return the slots that are durable now."""
         sent: list[Slot] = []
+        most = ROUND_RECORDS
+        if self.admission is not None:
+            most = await self.admission.prepare(lane, most)
         batch = _Batch(self._producer)
         size = 0
-        while lane.slots and lane.slots[0].done and len(sent) < ROUND_RECORDS and size < BATCH_BYTES:
+        while lane.slots and lane.slots[0].done and len(sent) < most and size < BATCH_BYTES:
             slot = lane.slots.popleft()
             sent.append(slot)
             size += len(slot.value)
@@ -99,7 +113,18 @@ class Sender:
         await self._submit(batch, lane)
         if sent:
             lane.committed = sent[-1].up_to + 1
+            if self.admission is not None:
+                await self._write_seen(lane, sent[-1].offset)
         return sent
+
+    async def _write_seen(self, lane: Lane, durable: int) -> None:
+        """Say in `seen` what was accepted, now that it is durable, where enough has gathered."""
+        assert self.admission is not None
+        records = self.admission.seen_records(lane, durable, now_ms())
+        for record in records:
+            await self.append(self._topics.seen, lane.partition, record)
+        if records:
+            lane.unseen = Unseen(durable)
 
     async def _submit(self, batch: _Batch, lane: Lane) -> None:
         if not batch.count:
@@ -108,10 +133,10 @@ class Sender:
         lane.progress = True
         self._metrics.records_out.inc(batch.count)
 
-    async def _acknowledged(self, sending: Any) -> None:
+    async def _acknowledged(self, sending: Any) -> Any:
         """Wait for the broker; any error ends the process at once, so that nothing later is flushed."""
         try:
-            await sending
+            return await sending
         except (KafkaError, OSError) as error:
             log.exception("a send failed; worker exits", stage=self._stage, error=repr(error)[:500])
             sys.stderr.flush()
@@ -130,12 +155,10 @@ class Sender:
             return [self._record(lane, slot, slot.position, slot.kind, slot.segments, slot.value)]
         result = slot.result
         if isinstance(result, Outputs):
-            if lane.root and result.content:
-                seen = lane.admitted.first_seen(slot.position.offset, result.content)
-                if seen is not None:
-                    return [self._marker(lane, slot, Drop("duplicate", f"of raw offset {seen}"))]
-                lane.admitted.add(slot.position.offset, result.content)
-            return self._outputs(lane, slot, result)
+            if self.admission is not None:
+                result = self.admission.admit(lane, slot.position.offset, result)
+            if isinstance(result, Outputs):
+                return self._outputs(lane, slot, result)
         assert result is not None
         return [self._marker(lane, slot, result)]
 
@@ -149,7 +172,7 @@ class Sender:
         for i, value in enumerate(result.values):
             prefix = chain(prefix, value) if count > 1 else 0
             position = Position(slot.position.offset, i)
-            content = 0 if i else result.content
+            content = 0 if i else result.identity.content
             records.append(self._record(lane, slot, position, Kind.SEGMENT, count, value, prefix, content))
         return records
 
@@ -158,6 +181,10 @@ class Sender:
         assert slot.position is not None
         written, segments = tail.position.segment, tail.header.segments
         result = slot.result
+        if self.admission is not None:
+            if isinstance(result, Outputs):
+                result = self.admission.readmit(lane, slot.position.offset, result)
+            self.admission.remember_inside(lane, slot.position.offset)
         if isinstance(result, Outputs) and len(result.values) == segments:
             records = self._outputs(lane, slot, result)
             prefix = 0

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from streams.records import Record
-from streams.settings import Settings, StageSettings
+from streams.settings import DuplicateSettings, Settings, StageSettings
+from workers.duplicates import NOBODY, Identity
 
 In = TypeVar("In", bound=Record)
 Out = TypeVar("Out", bound=Record)
@@ -62,48 +63,29 @@ class Stage(ABC, Generic[In, Out]):
         Raising fails the whole batch: it is retried, then each record is tried alone.
         """
 
-    def identity(self, outputs: Sequence[Record]) -> int:
-        """Return 64 bits that equal documents share, or 0 for "never a duplicate".
+    @property
+    def duplicates(self) -> DuplicateSettings | None:
+        """How duplicates are sought among a lane's documents; None: this stage does not ask."""
+        return None
 
-        Only a stage with a `duplicate_window` above 0 is asked. The runner compares, in lane order and just
-        before sending, with the documents accepted before in the lane (`AdmitWindow`).
+    def identity(self, outputs: Sequence[Record]) -> Identity:
+        """Return what a document is compared by. Called in the thread, behind `process`; pure.
+
+        Only a stage with `duplicates` is asked. The runner compares, in lane order and just before sending,
+        with the documents accepted before in the lane (`workers/admit.py`).
         """
         del outputs
-        return 0
+        return NOBODY
 
-    @property
-    def duplicate_window(self) -> int:
-        """How many raw offsets back duplicates are sought; 0: this stage does not deduplicate."""
-        return 0
+    def sketch_of(self, value: bytes) -> bytes:
+        """Return the sketch that an encoded first output carries, as `identity` gave it, or b""."""
+        del value
+        return b""
+
+    def flagged(self, value: bytes, flag: str) -> bytes:
+        """Return an encoded output with one more flag. Pure: a rerun after a crash flags again."""
+        del flag
+        return value
 
     def close(self) -> None:
         """Release what `open` took."""
-
-
-@dataclass(slots=True)
-class AdmitWindow:
-    """What `chunk` remembers of a lane: content hashes of the documents accepted in the last raw offsets.
-
-    A verdict is a pure function of the segment-0 records whose raw offset lies in [n - size, n), so it comes
-    out the same after a crash, when the window is read back from the lane's own tail.
-    """
-
-    size: int
-    hashes: dict[int, int] = field(default_factory=dict)  # content -> highest raw offset that holds it
-    order: list[tuple[int, int]] = field(default_factory=list)  # (raw offset, content), ascending
-
-    def first_seen(self, offset: int, content: int) -> int | None:
-        """Return the raw offset within the window of a document with this hash, or None."""
-        seen = self.hashes.get(content)
-        return seen if seen is not None and offset - self.size <= seen < offset else None
-
-    def add(self, offset: int, content: int) -> None:
-        """Remember an accepted document; forget what has left the window."""
-        if not self.size:
-            return
-        self.hashes[content] = offset
-        self.order.append((offset, content))
-        if len(self.order) > 2 * self.size:
-            keep = [(o, c) for o, c in self.order if o >= offset - self.size]
-            self.order = keep
-            self.hashes = {c: o for o, c in keep}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,7 +20,8 @@ from streams.pipeline import StageTopics
 from streams.positions import START, Position, unpack_lane_header, unpack_position
 from streams.settings import Settings
 from workers.lane import DeadTail, Lane, Tail
-from workers.stage import AdmitWindow
+from workers.stage import Stage
+from workers.window_reader import Bounds, WindowReader
 
 READ_SECONDS = 60.0
 FOREIGN_RECORDS = 200
@@ -40,12 +40,6 @@ class Deaths(msgspec.Struct, frozen=True):
 def deaths_key(generation: str, stage: str, lane: int) -> bytes:
     """Return the key in `controls` of a lane's deaths."""
     return f"deaths/{generation}/{stage}/{lane}".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    begin: int
-    end: int
 
 
 class TailReader:
@@ -73,13 +67,13 @@ class TailReader:
         """Disconnect."""
         await self._consumer.stop()
 
-    async def lanes(self, partitions: Iterable[int], *, root: bool, window: int) -> list[Lane]:
+    async def lanes(self, partitions: Iterable[int], *, root: bool, stage: Stage[Any, Any]) -> list[Lane]:
         """Return the lanes as the log has them; one that is not whole comes back stopped with its error."""
         wanted = sorted(partitions)
         target = {p: TopicPartition(self._topics.target, p) for p in wanted}
         dead = {p: TopicPartition(self._topics.dead, p) for p in wanted}
         source = {p: TopicPartition(self._topics.source, p) for p in wanted}
-        bounds = await self._bounds([*target.values(), *dead.values(), *source.values()])
+        bounds = await self.bounds([*target.values(), *dead.values(), *source.values()])
         last = await self._last({tp: bounds[tp] for tp in target.values()}, _tail)
         last_dead = await self._last({tp: bounds[tp] for tp in dead.values()}, _dead_tail)
         deaths = await self._deaths(wanted)
@@ -93,8 +87,10 @@ class TailReader:
             except LaneError as error:
                 lane.stop(error)
             lanes.append(lane)
-        if root and window:
-            await self._fill_windows(lanes, {p: bounds[tp] for p, tp in target.items()}, window)
+        if root and stage.duplicates is not None:
+            await WindowReader(self, self._topics, stage, stage.duplicates).fill(
+                lanes, {p: bounds[tp] for p, tp in target.items()}
+            )
         return lanes
 
     def _lane(self, partition: int, root: bool, tail: Tail | None, dead: DeadTail | None) -> Lane:
@@ -134,14 +130,15 @@ class TailReader:
         tail = lane.tail.position if lane.tail else START
         return before.n + 1 if before is not None and before.tail == tuple(tail) and not idle else 1
 
-    async def _bounds(self, tps: list[TopicPartition]) -> dict[TopicPartition, _Bounds]:
+    async def bounds(self, tps: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        """Return where partitions begin and end."""
         begin, end = await asyncio.gather(
             self._consumer.beginning_offsets(tps), self._consumer.end_offsets(tps)
         )
-        return {tp: _Bounds(begin[tp], end[tp]) for tp in tps}
+        return {tp: Bounds(begin[tp], end[tp]) for tp in tps}
 
     async def _last(
-        self, bounds: Mapping[TopicPartition, _Bounds], parse: Callable[[Any], T]
+        self, bounds: Mapping[TopicPartition, Bounds], parse: Callable[[Any], T]
     ) -> dict[TopicPartition, T]:
         """Return the last record of ours in each partition, stepping back over records of somebody else."""
         found: dict[TopicPartition, T] = {}
@@ -166,36 +163,57 @@ class TailReader:
             )
         return found
 
-    async def _read(
-        self, ranges: Mapping[TopicPartition, tuple[int, int]]
-    ) -> dict[TopicPartition, list[Any]]:
-        """Read offsets [from, to) of several partitions together; lane topics have no holes."""
-        out: dict[TopicPartition, list[Any]] = {tp: [] for tp, (a, b) in ranges.items() if b > a}
-        waiting = set(out)
+    async def read(
+        self,
+        ranges: Mapping[TopicPartition, tuple[int, int]],
+        take: Callable[[TopicPartition, list[Any]], None],
+    ) -> None:
+        """Give `take` the records at offsets [from, to) of several partitions, as they come; there may be
+        holes.
+
+        A range must end behind a record that is there. Raises `BrokerUnreachable` where nothing comes for
+        long.
+        """
+        waiting = {tp for tp, (a, b) in ranges.items() if b > a}
         self._consumer.assign(list(waiting))
         for tp in waiting:
             self._consumer.seek(tp, ranges[tp][0])
         try:
+            while waiting:
+                for tp, records in (await self._some(waiting)).items():
+                    end = ranges[tp][1]
+                    if records[-1].offset >= end - 1:
+                        waiting.discard(tp)
+                        self._consumer.pause(tp)
+                    take(tp, [record for record in records if record.offset < end])
+        finally:
+            self._consumer.unsubscribe()  # or it goes on prefetching
+
+    async def _some(self, waiting: set[TopicPartition]) -> dict[TopicPartition, list[Any]]:
+        """Return the next records of any of these partitions."""
+        try:
             async with asyncio.timeout(READ_SECONDS):
-                while waiting:
-                    batch = await self._consumer.getmany(*waiting, timeout_ms=1000)
-                    for tp, records in batch.items():
-                        end = ranges[tp][1]
-                        out[tp].extend(record for record in records if record.offset < end)
-                        if records and records[-1].offset >= end - 1:
-                            waiting.discard(tp)
+                while True:
+                    found = await self._consumer.getmany(*waiting, timeout_ms=1000)
+                    if some := {tp: records for tp, records in found.items() if records}:
+                        return some
         except TimeoutError:
             names = ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(waiting))
             raise BrokerUnreachable(
-                f"the ends of {names} could not be read in {READ_SECONDS:.0f} s"
+                f"the ends of {names} could not be read: nothing came for {READ_SECONDS:.0f} s"
             ) from None
-        finally:
-            self._consumer.unsubscribe()  # or it goes on prefetching
+
+    async def _read(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> dict[TopicPartition, list[Any]]:
+        """Return the records at offsets [from, to) of several partitions."""
+        out: dict[TopicPartition, list[Any]] = {tp: [] for tp, (a, b) in ranges.items() if b > a}
+        await self.read(ranges, lambda tp, records: out[tp].extend(records))
         return out
 
     async def _deaths(self, lanes: list[int]) -> dict[int, Deaths]:
         tp = TopicPartition("controls", 0)
-        bounds = (await self._bounds([tp]))[tp]
+        bounds = (await self.bounds([tp]))[tp]
         keys = {deaths_key(self._generation.id, self._stage, lane): lane for lane in lanes}
         found: dict[int, Deaths] = {}
         if bounds.end == bounds.begin:
@@ -206,47 +224,9 @@ class TailReader:
                 found[lane] = msgspec.msgpack.decode(record.value, type=Deaths)
         return found
 
-    async def _fill_windows(self, lanes: list[Lane], bounds: Mapping[int, _Bounds], window: int) -> None:
-        """Read back each lane's admitted documents whose raw offset lies in [next - window, next)."""
-        back = window
-        todo = {}
-        for lane in lanes:
-            lane.admitted = AdmitWindow(window)
-            if lane.tail is not None:
-                todo[lane.partition] = lane
-        while todo:
-            ranges = {
-                TopicPartition(self._topics.target, p): (
-                    max(bounds[p].begin, bounds[p].end - back),
-                    bounds[p].end,
-                )
-                for p in todo
-            }
-            for tp, records in (await self._read(ranges)).items():
-                lane = todo[tp.partition]
-                oldest = lane.expected.offset - window
-                entries = _admitted(records, oldest)
-                reached = not records or records[0].offset == bounds[tp.partition].begin
-                if not reached:
-                    first = _parsed(records[0])
-                    reached = first is not None and first.position.offset < oldest
-                if reached:
-                    for offset, content in entries:
-                        if Position(offset, 0) < lane.expected:  # a zombie may have left higher ones behind
-                            lane.admitted.add(offset, content)
-                    del todo[tp.partition]
-            back *= 2
-
 
 def _tail(record: Any) -> Tail:
     return Tail(unpack_position(record.key), unpack_lane_header(record.headers))
-
-
-def _parsed(record: Any) -> Tail | None:
-    try:
-        return _tail(record)
-    except RecordError:
-        return None
 
 
 def _dead_tail(record: Any) -> DeadTail:
@@ -264,17 +244,7 @@ def _dead_tail(record: Any) -> DeadTail:
     )
 
 
-def _admitted(records: list[Any], oldest: int) -> list[tuple[int, int]]:
-    """Return (raw offset, content) of first segments, ascending, each position once."""
-    entries: dict[int, int] = {}
-    for record in records:
-        tail = _parsed(record)
-        if tail and tail.position.segment == 0 and tail.header.content and tail.position.offset >= oldest:
-            entries.setdefault(tail.position.offset, tail.header.content)
-    return sorted(entries.items())
-
-
-def _check_whole(lane: Lane, target: _Bounds, source: _Bounds) -> None:
+def _check_whole(lane: Lane, target: Bounds, source: Bounds) -> None:
     """Stop where records that this lane needs are gone, or where the topics are not the ones it wrote."""
     where = f"lane {lane.partition}"
     if lane.next_offset > source.end:

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple, TypeAlias
 from streams.errors import RecordError
 from streams.positions import Kind
 from streams.records import MAX_RECORD_BYTES, RawDocument, RawStub, Record, decode, encode
+from workers.duplicates import NOBODY, Identity
 from workers.stage import Drop, Outcome, Stage
 
 MAX_DETAIL_CHARACTERS = 2000
 
 
 class Outputs(NamedTuple):
-    """What an input became: the encoded records, and the document's identity for deduplication (0: none)."""
+    """What an input became: the encoded records, and what the document is compared by for deduplication."""
 
     values: list[bytes]
-    content: int
+    identity: Identity = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +82,4 @@ def _result(stage: Stage[Any, Any], outcome: Outcome) -> Result:
     largest = max(map(len, values))
     if largest > MAX_RECORD_BYTES:
         return Failure("RecordTooLarge", f"an output has {largest} bytes; a message holds {MAX_RECORD_BYTES}")
-    return Outputs(values, stage.identity(outcome) if stage.duplicate_window else 0)
+    return Outputs(values, stage.identity(outcome) if stage.duplicates is not None else NOBODY)

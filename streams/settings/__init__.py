@@ -2,6 +2,7 @@
 
 from streams.settings.chunk import ChunkSettings
 from streams.settings.contamination import ContaminationSettings
+from streams.settings.duplicates import DuplicateSettings
 from streams.settings.infrastructure import (
     BrokerSettings,
     KafkaSettings,
@@ -20,6 +21,7 @@ __all__ = [
     "BrokerSettings",
     "ChunkSettings",
     "ContaminationSettings",
+    "DuplicateSettings",
     "FieldSettings",
     "IngestSettings",
     "InstantiateSettings",

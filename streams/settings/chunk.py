@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from streams.settings.contamination import ContaminationSettings
+from streams.settings.duplicates import DuplicateSettings
 from streams.settings.extraction import ExtractionSettings, ScrubSettings
+from streams.settings.filters import FilterSettings
 from streams.settings.stages import StageSettings
 
 
@@ -26,10 +28,11 @@ class ChunkSettings(StageSettings):
     languages: tuple[str, ...] = ("en",)
     """Kept ones; empty: all. Dropped as `language`."""
     min_language_score: float = 0.0
-    duplicate_window: int = Field(500, ge=0)
-    """Raw offsets of a lane among which exact duplicates are sought."""
+    filters: FilterSettings = FilterSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
     contamination: ContaminationSettings = ContaminationSettings()
 
     def shaping(self) -> dict[str, Any]:
-        """Return what shapes the output; of the benchmarks the contents of their files."""
-        return {**super().shaping(), "contamination": self.contamination.shaping()}
+        """Return what shapes the output; of benchmarks and blocklists the files' contents."""
+        files = {"contamination": self.contamination.shaping(), "filters": self.filters.shaping()}
+        return {**super().shaping(), **files}

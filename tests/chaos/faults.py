@@ -65,8 +65,8 @@ def forget_the_tail() -> None:
 
     from streams import clients
     from streams.positions import NO_ORIGIN, unpack_raw_header
+    from workers.duplicates import AdmitWindow
     from workers.lane import Lane
-    from workers.stage import AdmitWindow
     from workers.tails import TailReader
 
     lanes, accept = TailReader.lanes, Lane.accept
@@ -78,7 +78,7 @@ def forget_the_tail() -> None:
                 lane.next_offset = lane.committed = await committed(self._topics)
                 lane.tail = lane.dead = lane.stopped = None
                 lane.origin_high = NO_ORIGIN
-                lane.admitted = AdmitWindow(more["window"])
+                lane.admitted = AdmitWindow.of(more["stage"].duplicates)
         return found
 
     async def committed(topics: Any) -> int:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +23,14 @@ from streams.records import (
 )
 from streams.settings import (
     ChunkSettings,
+    DuplicateSettings,
     InstantiateSettings,
     JudgeSettings,
     MatchSettings,
     load,
 )
+from workers.chunk.near_duplicates import fingerprint_of, with_flag
+from workers.duplicates import Identity
 from workers.stage import Drop, Outcome, Stage
 
 
@@ -61,17 +65,35 @@ class Expand(Stage[Any, Segment]):
             Segment(
                 document_id=record.id, index=i, count=int(n), start=i, url=record.url, title="",
                 text=f"{body}#{i}", language="en", language_score=1.0, tokens=1, tokenizer="none",
-                content_hash=body.encode()[:16],
+                content_hash=blake2b(body.encode(), digest_size=16).digest(),
+                fingerprint=b"" if i else sketched(body),
             )
             for i in range(int(n))
         ]  # fmt: skip
 
-    def identity(self, outputs: Sequence[Any]) -> int:
-        return int.from_bytes(outputs[0].content_hash[:8], "big")
+    def identity(self, outputs: Sequence[Any]) -> Identity:
+        return Identity(int.from_bytes(outputs[0].content_hash[:8], "big"), outputs[0].fingerprint)
 
     @property
-    def duplicate_window(self) -> int:
-        return self.config.duplicate_window if "DEDUP" in os.environ else 0  # type: ignore[attr-defined]
+    def duplicates(self) -> DuplicateSettings | None:
+        return self.config.duplicates if "DEDUP" in os.environ else None  # type: ignore[attr-defined]
+
+    def sketch_of(self, value: bytes) -> bytes:
+        return fingerprint_of(value)
+
+    def flagged(self, value: bytes, flag: str) -> bytes:
+        return with_flag(value, flag)
+
+
+def sketched(text: str) -> bytes:
+    """What near-duplicate tests compare: `near=GROUP,n` differs from its group in n of 128 bytes."""
+    if not text.startswith("near="):
+        return b""
+    group, _, n = text.removeprefix("near=").partition(",")
+    sketch = bytearray(blake2b(group.encode(), digest_size=64).digest() * 2)
+    for i in range(int(n)):
+        sketch[(i * 8) % 128 + i // 16] ^= 255  # spread over the bands
+    return bytes(sketch)
 
 
 def act(word: str) -> None:

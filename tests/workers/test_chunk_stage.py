@@ -4,11 +4,14 @@ import time
 
 import msgspec
 import pytest
+from kit.unfiltered import UNFILTERED
 
 from streams.records import Dropped, RawDocument, RawStub, Segment, decode, encode
 from streams.settings import Settings
+from workers.chunk.filters.reasons import FilterReason
 from workers.chunk.reasons import Reason
 from workers.chunk.stage import ChunkStage
+from workers.duplicates import DUPLICATE_REASONS, SKETCH_BYTES, Identity, similarity
 from workers.stage import Drop
 
 PROSE = (
@@ -19,7 +22,7 @@ PROSE = (
 
 
 def opened(**chunk) -> ChunkStage:
-    stage = ChunkStage(Settings(chunk=chunk))
+    stage = ChunkStage(Settings(chunk={"filters": UNFILTERED, **chunk}))
     stage.open()
     return stage
 
@@ -111,8 +114,11 @@ def test_one_record_never_touches_another():
 
 
 def test_reasons_are_each_a_word_for_a_label():
-    assert ChunkStage.reasons == tuple(Reason)
-    assert all(type(reason) is str and reason.isidentifier() for reason in ChunkStage.reasons)
+    assert ChunkStage.reasons == (*Reason, *FilterReason, *DUPLICATE_REASONS)
+    assert len(set(ChunkStage.reasons)) == len(ChunkStage.reasons)
+    for reason in ChunkStage.reasons:
+        assert type(reason) is str
+        assert reason.replace(".", "_").isidentifier()
 
 
 def test_equal_texts_have_one_identity_whatever_is_around_them():
@@ -126,10 +132,24 @@ def test_equal_texts_have_one_identity_whatever_is_around_them():
         ]
     )
     assert plain.content_hash == page.content_hash != other.content_hash
-    assert STAGE.identity([plain]) == STAGE.identity([page]) == int.from_bytes(plain.content_hash[:8], "big")
-    assert STAGE.identity([plain]) != STAGE.identity([other])
-    assert STAGE.duplicate_window == Settings().chunk.duplicate_window
-    assert opened(duplicate_window=0).duplicate_window == 0
+    content = int.from_bytes(plain.content_hash[:8], "big")
+    assert STAGE.identity([plain]) == STAGE.identity([page]) == Identity(content, plain.fingerprint)
+    assert STAGE.identity([plain]).content != STAGE.identity([other]).content
+    assert similarity(plain.fingerprint, other.fingerprint) > 0.8
+    assert STAGE.duplicates == Settings().chunk.duplicates
+    assert opened(duplicates={"near": "off"}).process([document(PROSE)])[0][0].fingerprint == b""
+
+
+def test_only_a_first_segment_has_a_sketch_and_flags_are_added_to_any():
+    segments = opened(segment_tokens=32).process([document(PROSE * 3)])[0]
+    assert len(segments) > 1
+    assert [len(segment.fingerprint) for segment in segments] == [SKETCH_BYTES] + [0] * (len(segments) - 1)
+    value = encode(segments[0])
+    assert STAGE.sketch_of(value) == segments[0].fingerprint
+    assert STAGE.sketch_of(b"\xc1") == b""
+    flagged = decode(STAGE.flagged(value, "near_duplicate"), Segment)
+    assert flagged.flags == ["near_duplicate"]
+    assert msgspec.structs.replace(flagged, flags=[]) == segments[0]
 
 
 def test_languages_are_a_setting():

@@ -20,7 +20,7 @@ from streams.positions import (
     RawHeader,
 )
 from workers.lane import DeadTail, Input, Lane, Tail
-from workers.stage import AdmitWindow, Drop
+from workers.stage import Drop
 from workers.work import Failure, Outputs
 
 EPOCH = 7
@@ -245,37 +245,6 @@ def test_a_durable_dead_letter_is_recalled(root):
 def test_a_slot_is_done_by_any_result():
     it = lane()
     (slot,) = accept(it, record(0, (0, 0)))
-    for result in (Outputs([b""], 0), Drop("why"), Failure("E", "")):
+    for result in (Outputs([b""]), Drop("why"), Failure("E", "")):
         slot.result = result
         assert slot.done
-
-
-texts = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4)), max_size=60)
-
-
-@given(st.integers(1, 8), texts, st.data())
-def test_the_duplicate_window_says_the_same_after_a_crash(size, steps, data):
-    """Verdicts depend on the accepted documents of the last `size` offsets alone."""
-    offsets = list(itertools.accumulate(step for step, _ in steps))
-    stream = [(offset, content + 1) for offset, (_, content) in zip(offsets, steps, strict=True)]
-
-    def run(window, part):
-        out = []
-        for offset, content in part:
-            seen = window.first_seen(offset, content)
-            if seen is None:
-                window.add(offset, content)
-            out.append((offset, content, seen))
-        return out
-
-    whole = run(AdmitWindow(size), stream)
-    for offset, content, seen in whole:
-        near = [o for o, c, s in whole if c == content and s is None and offset - size <= o < offset]
-        assert seen == (near[-1] if near else None)
-    cut = data.draw(st.integers(0, len(stream)))
-    again = AdmitWindow(size)
-    begin = stream[cut][0] if cut < len(stream) else 10**6
-    for offset, content, seen in whole[:cut]:
-        if seen is None and offset >= begin - size:
-            again.add(offset, content)
-    assert run(again, stream[cut:]) == whole[cut:]

@@ -170,7 +170,7 @@ TEXTS = ("A", "B", "A", "drop", "seg:2:C", "C", "raise", "B", "A", "seg:3:D", "D
 
 def test_duplicates_are_the_same_after_a_crash_at_any_record(pipeline, workers):
     """A window of four raw offsets: what is a duplicate must not depend on when a worker died."""
-    settings, generation = pipeline(16, runner={"tries": 1}, chunk={"duplicate_window": 4})
+    settings, generation = pipeline(16, runner={"tries": 1}, chunk={"duplicates": {"window": 4}})
     image = Image(settings, generation)
     image.write(0, *TEXTS)
     image.raw.flush()
