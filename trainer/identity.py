@@ -22,6 +22,7 @@ SHAPES_BATCHES: Final = (
     "min_score",
     "min_excerpt_share",
     "allow_contaminated",
+    "exclude_flags",
     "tokenizer",
     "sequence_tokens",
     "batch_sequences",

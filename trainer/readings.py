@@ -91,7 +91,13 @@ class Readings:
             return None
         segment = record.instantiated.matched.segment
         config = self._config
-        selection = select(record, config.min_score, config.min_excerpt_share, config.allow_contaminated)
+        selection = select(
+            record,
+            config.min_score,
+            config.min_excerpt_share,
+            config.allow_contaminated,
+            config.exclude_flags,
+        )
         for reason, n in selection.skipped.items():
             self._skipped(reason, n)
         heldout = held_out(segment.content_hash, self._config.heldout_share)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from streams.records import JudgedSegment, Pair
@@ -18,6 +19,7 @@ REASONS: Final = (
     "score",
     "excerpt_share",
     "contaminated",
+    "flagged",
     "heldout",
     "budget",
     "unreadable",
@@ -35,15 +37,21 @@ class Selection(NamedTuple):
 
 
 def select(
-    record: JudgedSegment, min_score: int, min_excerpt_share: float, allow_contaminated: bool = False
+    record: JudgedSegment,
+    min_score: int,
+    min_excerpt_share: float,
+    allow_contaminated: bool = False,
+    exclude_flags: Sequence[str] = (),
 ) -> Selection:
     """Keep pairs with `score >= min_score` and `excerpt_share >= min_excerpt_share` of clean segments.
 
     The paper keeps scores 4 and 5 (section 4) and excerpt shares of 0.80 and more (section 3). That a pair
-    stays out because its segment holds a benchmark's test item is our choice; asked last, so that its count
-    is what contamination alone costs.
+    stays out because its segment holds a benchmark's test item, or a filter's flag that is excluded, is our
+    choice; asked last, so that its count is what this alone costs.
     """
-    contaminated = not allow_contaminated and bool(record.instantiated.matched.segment.contamination)
+    segment = record.instantiated.matched.segment
+    contaminated = not allow_contaminated and bool(segment.contamination)
+    flagged = any(flag in exclude_flags or flag.partition(".")[0] in exclude_flags for flag in segment.flags)
     scores = {verdict.template_id: verdict.score for verdict in record.verdicts}
     pairs: list[Pair] = []
     skipped: Counter[str] = Counter()
@@ -58,6 +66,8 @@ def select(
             skipped["excerpt_share"] += 1
         elif contaminated:
             skipped["contaminated"] += 1
+        elif flagged:
+            skipped["flagged"] += 1
         else:
             pairs.append(pair)
     return Selection(pairs, skipped)

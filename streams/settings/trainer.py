@@ -18,6 +18,10 @@ class TrainerSettings(Section):
     min_excerpt_share: float = Field(0.80, ge=0, le=1)
     allow_contaminated: bool = False
     """Train on segments that hold a test item of a benchmark (`chunk.contamination`) all the same."""
+    exclude_flags: tuple[str, ...] = ()
+    """Segments that one of these filters flagged (`chunk.filters`) stay out: names of rules such as
+    `fineweb.short_lines`, or of families such as `fineweb`. None by default: who wants documents out lets the
+    filter drop them; a flag is for runs to differ in, and pairs are judged one by one anyway (our choice)."""
     tokenizer: str = "finestream-bpe"
     preset: Literal["tiny", "small", "paper-1.8b"] = "tiny"
     sequence_tokens: int = Field(256, ge=8)

@@ -23,6 +23,7 @@ from typing import Any
 
 from chaos.corpus import SEGMENT_TOKENS, Writer, spread
 from kafka import TopicPartition
+from kit.unfiltered import UNFILTERED
 
 from streams import children, clients
 from streams.settings import STAGES, Settings, load, to_environment
@@ -49,7 +50,12 @@ def chaos_settings(data_dir: Path, lanes: int = 6, **sections: Any) -> Settings:
             "broker": {"port": 0, "start_seconds": 120},
             "pipeline": {"lanes": lanes},
             "runner": {"drain_seconds": 5},
-            "chunk": {"segment_tokens": SEGMENT_TOKENS, "min_characters": 150, "batch_records": 4},
+            "chunk": {
+                "segment_tokens": SEGMENT_TOKENS,
+                "min_characters": 150,
+                "batch_records": 4,
+                "filters": UNFILTERED,
+            },
             "trainer": {
                 "heldout_share": 0.0,
                 "sequence_tokens": 32,

@@ -1,6 +1,7 @@
 """Selection and the token budget: never more trained than read, whatever comes."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -73,12 +74,16 @@ def test_thresholds_and_reasons():
     assert skipped == {"score": 1, "excerpt_share": 1}
 
 
-def contaminated(record: JudgedSegment) -> JudgedSegment:
+def with_segment(record: JudgedSegment, **fields: Any) -> JudgedSegment:
     matched = record.instantiated.matched
-    segment = replace(matched.segment, contamination={"mt-bench": 0.8})
+    segment = replace(matched.segment, **fields)
     return replace(
         record, instantiated=replace(record.instantiated, matched=replace(matched, segment=segment))
     )
+
+
+def contaminated(record: JudgedSegment) -> JudgedSegment:
+    return with_segment(record, contamination={"mt-bench": 0.8})
 
 
 def test_contaminated_segments_are_trained_on_only_where_that_is_said():
@@ -101,6 +106,22 @@ def test_the_setting_reaches_the_reading(allow, trained):
     read, heldout = readings.read([(0, arrived)], {0: Cursor()})
     assert [len(reading.texts) for reading in read[0]] == [1, trained - 1]
     assert (counts["contaminated"], heldout) == (2 - trained, [])
+
+
+@pytest.mark.parametrize(
+    ("excluded", "trained"),
+    [((), 2), (("c4",), 2), (("fineweb",), 1), (("fineweb.list",), 1), (("fineweb.lis", "list"), 2)],
+)
+def test_flagged_segments_stay_out_where_their_rule_or_its_family_is_excluded(excluded, trained):
+    counts: Counter[str] = Counter()
+    config = TrainerSettings(exclude_flags=excluded, heldout_share=0.0)
+    readings = Readings(config, load_tokenizer(), lambda reason, n: counts.update({reason: n}))
+    flagged = with_segment(judged(2, pairs=1), flags=["fineweb.list", "gopher_quality.hashes"])
+    records = [judged(1, pairs=1), flagged]
+    arrived = [Arrived(i, Position(i, 0), 1, 0, encode(record)) for i, record in enumerate(records)]
+    read, heldout = readings.read([(0, arrived)], {0: Cursor()})
+    assert [len(reading.texts) for reading in read[0]] == [1, trained - 1]
+    assert (counts["flagged"], heldout) == (2 - trained, [])
 
 
 def test_rejected_and_unjudged_pairs_are_never_trained_on():

@@ -1,1 +1,1 @@
-"""Which documents are worth segmenting: Gopher, C4 and FineWeb rules, blocklists, opt-outs; each with a name."""
+"""Which documents are worth segmenting: Gopher, C4 and FineWeb rules, blocklists, opt-outs, all by name."""

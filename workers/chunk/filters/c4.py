@@ -43,38 +43,62 @@ def c4(page: Page, limits: C4Settings) -> Finding | None:
         return _filler() if filler else _bracket() if bracket else None
     banned = tuple(phrase for phrase in _POLICY if phrase in lower) if limits.policy else ()
     if limits.javascript and "javascript" in lower:
-        banned += ("javascript",)
+        banned = ("javascript", *banned)
+    if not (filler or bracket or banned or limits.terminal_punctuation) and _enough_lines(page, limits):
+        return None
+    return _line_by_line(text, limits, banned, filler=filler, bracket=bracket)
+
+
+def _line_by_line(
+    text: str, limits: C4Settings, banned: tuple[str, ...], *, filler: bool, bracket: bool
+) -> Finding | None:
+    """Go through the lines as C4 does: a bracket counts only in a line that is not left out before."""
     wanted = limits.min_sentences
     found = 0
     for each in text.splitlines():
-        line = each.strip()
-        pieces = line.split()
-        if limits.max_word_characters < len(line) and any(
-            len(piece) > limits.max_word_characters for piece in pieces
-        ):
-            continue
-        if "[" in line:
-            line = _CITATION.sub("", line)
-        if limits.terminal_punctuation and (not line.endswith(_FINAL_MARKS) or line.endswith("...")):
-            continue
-        if len(pieces) < limits.min_line_words:
+        line = _counts(each.strip(), limits)
+        if not line:
             continue
         if filler or bracket or banned:
-            lower_line = line.lower()
-            if filler and "lorem ipsum" in lower_line:
+            lower = line.lower()
+            if filler and "lorem ipsum" in lower:
                 return _filler()
-            script = "javascript" in banned and "javascript" in lower_line
-            if not script and bracket and "{" in line:
+            script = banned[:1] == ("javascript",) and "javascript" in lower
+            if bracket and not script and "{" in line:
                 return _bracket()
-            if script or any(phrase in lower_line for phrase in banned):
+            if any(phrase in lower for phrase in banned):
                 continue
         if found < wanted:
             found += sentences(words(line), wanted - found)
         elif not filler and not bracket:
             break
-    if found < wanted:
-        return below(FilterReason.FEW_SENTENCES, found, wanted, "sentences:")
-    return None
+    return below(FilterReason.FEW_SENTENCES, found, wanted, "sentences:") if found < wanted else None
+
+
+def _counts(line: str, limits: C4Settings) -> str:
+    """Return a line without citations; nothing where its words or its end leave it out."""
+    pieces = line.split()
+    if len(pieces) < limits.min_line_words:
+        return ""
+    longest = limits.max_word_characters
+    if len(line) > longest and any(len(piece) > longest for piece in pieces):
+        return ""
+    if "[" in line:
+        line = _CITATION.sub("", line)
+    if limits.terminal_punctuation and (not line.endswith(_FINAL_MARKS) or line.endswith("...")):
+        return ""
+    return line
+
+
+def _enough_lines(page: Page, limits: C4Settings) -> bool:
+    """Return whether enough lines count, each of at least one sentence, to need no look into them."""
+    found, least = 0, limits.min_line_words
+    for line in page.lines:
+        if len(line) <= limits.max_word_characters and len(line.split(None, least)) >= least:
+            found += 1
+            if found >= limits.min_sentences:
+                return True
+    return False
 
 
 def _filler() -> Finding:

@@ -44,6 +44,8 @@ class Tally(NamedTuple):
     named: int  # words that are not punctuation alone
     named_characters: int
     alpha: int  # words with a letter
+    recurring: int  # most times that a word occurs, where it occurs twice
+    recurring_characters: int  # most characters that all occurrences of such a word have
 
 
 class Page:
@@ -67,12 +69,16 @@ class Page:
     @cached_property
     def paragraphs(self) -> list[str]:
         """What blank lines part."""
-        return _PARAGRAPH_BREAK.split(self.text.strip())
+        text = self.text.strip()
+        return _PARAGRAPH_BREAK.split(text) if "\n\n\n" in text else text.split("\n\n")
 
     @cached_property
     def broken_lines(self) -> list[str]:
         """What line ends part: the outermost may be empty, and blanks count as lines."""
-        return _LINE_BREAK.split(self.text)
+        text = self.text
+        if text[:1] == "\n" or text[-1:] == "\n":
+            return _LINE_BREAK.split(text)
+        return [line for line in text.split("\n") if line] or [""]
 
     @cached_property
     def words(self) -> list[str]:
@@ -87,15 +93,22 @@ class Page:
     @cached_property
     def tally(self) -> Tally:
         """The words added up, one look at each distinct one."""
-        symbols = symbol_characters = alpha = characters = 0
+        symbols = symbol_characters = alpha = characters = recurring = recurring_characters = 0
         for word, count in self.counts.items():
-            characters += count * len(word)
+            length = len(word)
+            if count > 1:
+                length *= count
+                recurring_characters = max(recurring_characters, length)
+                recurring = max(recurring, count)
+            characters += length
             if word.isalpha():
                 alpha += count
             elif word in _SYMBOLS or _SYMBOLS.issuperset(word):
                 symbols += count
-                symbol_characters += count * len(word)
+                symbol_characters += length
             elif any(map(str.isalpha, word)):
                 alpha += count
         total = len(self.words)
-        return Tally(total, total - symbols, characters - symbol_characters, alpha)
+        return Tally(
+            total, total - symbols, characters - symbol_characters, alpha, recurring, recurring_characters
+        )

@@ -1,4 +1,4 @@
-"""Why a filter rejects a document: the closed list, one name a rule, and what carries one with its numbers."""
+"""Why a filter rejects a document: the closed list, one name a rule, and what carries it with its numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ class FilterReason(enum.StrEnum):
     URL_SUBSTRING = "url.substring"  # its letters and digits contain one
     TDM_RESERVATION = "opt_out.tdm_reservation"
     NOAI = "opt_out.noai"
+    NOIMAGEAI = "opt_out.noimageai"
     NOINDEX = "opt_out.noindex"
     NOARCHIVE = "opt_out.noarchive"
+    NOSNIPPET = "opt_out.nosnippet"
     EMPTY_LINES = "fineweb.empty"
     LINE_PUNCTUATION = "fineweb.line_punctuation"
     SHORT_LINES = "fineweb.short_lines"

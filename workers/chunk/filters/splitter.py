@@ -1,4 +1,4 @@
-"""Words and sentences, near enough to spaCy's English tokenizer that verdicts come out equal, at 50 times its speed.
+"""Words and sentences, near enough to spaCy's English tokenizer for equal verdicts, at 50 times its speed.
 
 The text is cut at white space, and each piece into words: punctuation off both ends, contractions, hyphens
 and slashes within. Pieces recur (nine in ten of a page were met before), so what became of a piece is looked
@@ -29,11 +29,13 @@ _BEFORE_A_PERIOD: Final = frozenset("%²-+" + _QUOTES + _PUNCTUATION)
 _APOSTROPHES: Final = "'’"
 
 _ABBREVIATIONS: Final = frozenset(
-    "a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. v.s. vs. Mr. Mrs. Ms. Messrs. Dr. Prof. Rev. Rep. Sen. Gov. Gen. "
-    "Adm. St. Mt. Jr. Sr. Ph.D. Inc. Ltd. Corp. Co. co. Bros. D.C. N.C. S.C. Md. Mo. Mont. Ala. Ariz. Ark. "
-    "Calif. Colo. Conn. Del. Fla. Ga. Ill. Ind. Kan. Kans. Ky. La. Mass. Mich. Minn. Miss. Neb. Nebr. Nev. "
-    "N.D. N.H. N.J. N.M. N.Y. Okla. Ore. Pa. Tenn. Va. Wash. Wis. Ak. Ia. Id. Jan. Feb. Mar. Apr. Jun. Jul. "
-    "Aug. Sep. Sept. Oct. Nov. Dec. and/or".split()
+    (  # noqa: SIM905 - a word list is easier to read
+        "a.m. p.m. e.g. E.g. E.G. i.e. I.e. I.E. v.s. vs. Mr. Mrs. Ms. Messrs. Dr. Prof. Rev. Rep. Sen. "
+        "Gov. Gen. Adm. St. Mt. Jr. Sr. Ph.D. Inc. Ltd. Corp. Co. co. Bros. D.C. N.C. S.C. Md. Mo. Mont. "
+        "Ala. Ariz. Ark. Calif. Colo. Conn. Del. Fla. Ga. Ill. Ind. Kan. Kans. Ky. La. Mass. Mich. Minn. "
+        "Miss. Neb. Nebr. Nev. N.D. N.H. N.J. N.M. N.Y. Okla. Ore. Pa. Tenn. Va. Wash. Wis. Ak. Ia. Id. "
+        "Jan. Feb. Mar. Apr. Jun. Jul. Aug. Sep. Sept. Oct. Nov. Dec. and/or"
+    ).split()
 )
 """Stay whole, as any single letter with a period does."""
 _APART: Final = {
@@ -56,7 +58,8 @@ _APART: Final = {
 
 _CONTRACTION: Final = re.compile(r"(?<=\w)(?:n['’]t|['’](?:s|ll|re|ve|m|d))\Z", re.IGNORECASE)
 _ADDRESS: Final = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*://\S+|(?:[\w.+-]+@)?[^\W_][\w-]*(?:\.[^\W_][\w-]*)*\.[^\W\d_]{2,}(?::\d+)?(?:[/?#]\S*)?)\Z",
+    r"(?:[a-z][a-z0-9+.-]*://\S+"
+    r"|(?:[\w.+-]+@)?[^\W_][\w-]*(?:\.[^\W_][\w-]*)*\.[^\W\d_]{2,}(?::\d+)?(?:[/?#]\S*)?)\Z",
     re.IGNORECASE,
 )
 _SYMBOLS: Final = "\xa6\xa9\xae\xb0\u2100-\u214f\u2190-\u23ff\u2460-\u2bff\U0001f000-\U0001faff"
@@ -138,7 +141,7 @@ def cut_piece(piece: str) -> tuple[str, ...]:
             low += prefix
             if _whole(piece[low:high]):
                 break
-        suffix = _suffix(piece, low, high)
+        suffix = _suffix(piece, low, high) if low < high else 0
         if suffix:
             tail.append(piece[high - suffix : high])
             high -= suffix
@@ -169,8 +172,6 @@ def _prefix(piece: str, low: int, high: int) -> int:
 
 
 def _suffix(piece: str, low: int, high: int) -> int:
-    if low >= high:
-        return 0
     last = piece[high - 1]
     if last == ".":
         start = high
@@ -178,23 +179,25 @@ def _suffix(piece: str, low: int, high: int) -> int:
             start -= 1
         if high - start > 1:
             return high - start
-        before = piece[max(low, high - 3) : high - 1]
-        closes = before and (before[-1].isdigit() or before[-1].islower() or before[-1] in _BEFORE_A_PERIOD)
-        return int(bool(closes) or (len(before) == 2 and before.isupper() and before.isalpha()))
-    if last in _SUFFIXES:
-        return 1
+        return _period(piece[max(low, high - 3) : high - 1])
+    if last in "sS" and high - low > 2 and piece[high - 2] in _APOSTROPHES:
+        return 2
     if last.isalpha():
-        if last in "sS" and high - low > 2 and piece[high - 2] in _APOSTROPHES:
-            return 2
-        if piece[high - 2 : high - 1].isalnum() or piece[high - 2 : high - 1] == "°":
-            unit = _UNIT.search(piece, max(low, high - 5), high)
-            return len(unit[0]) if unit else 0
+        unit = _UNIT.search(piece, max(low, high - 5), high)
+        return len(unit[0]) if unit else 0
+    if last in "+%$£€¥¢":
+        return int(high - low > 1 and piece[high - 2].isdigit())
+    return int(last in _SUFFIXES or (not last.isalnum() and unicodedata.category(last) == "So"))
+
+
+def _period(before: str) -> int:
+    """Return 1 where a period behind these one or two characters ends a sentence, not an abbreviation."""
+    if not before:
         return 0
-    if last in "%$£€¥¢":
-        return int(high - low > 1 and piece[high - 2].isdigit())
-    if last == "+":
-        return int(high - low > 1 and piece[high - 2].isdigit())
-    return int(not last.isalnum() and unicodedata.category(last) == "So")
+    last = before[-1]
+    if last.isdigit() or last.islower() or last in _BEFORE_A_PERIOD:
+        return 1
+    return int(len(before) == 2 and before.isupper() and before.isalpha())
 
 
 def _inside(core: str) -> list[str]:
