@@ -66,6 +66,9 @@ class StageMetrics:
             "records_dead_lettered_total", "Inputs buried with their bytes and reason.", ("error",)
         )
         self._retries = counter("record_retries_total", "Calls tried again.", ("error",))
+        self._marked = counter(
+            "outputs_marked_total", "Outputs written that carry a mark, by what it says.", ("kind", "name")
+        )
         self.passed = counter("records_passed_total", "Markers of earlier stages copied on.").labels(stage)
         self.duplicates = counter(
             "records_duplicate_total", "Records below the lane's position, filtered."
@@ -115,6 +118,10 @@ class StageMetrics:
     def dead(self, error: str) -> None:
         """Count a dead letter by the name of its error."""
         self._dead.labels(self._stage, error).inc()
+
+    def marked(self, kind: str, name: str, n: int = 1) -> None:
+        """Count outputs with a mark of the stage's own closed set, such as a benchmark's name."""
+        self._marked.labels(self._stage, kind, name).inc(n)
 
     def lag(self, group: str, topic: str, partition: int, records: int | None) -> None:
         """Say how far a lane is behind its input; None: it is not ours any more."""

@@ -50,6 +50,8 @@ def work(stage_type: type[Stage[Any, Any]], settings: Settings, slot: str | None
     generation = generations.load(settings, stage_type.name)
     started = time.monotonic()
     stage = stage_type(settings)
+    for kind, name in stage.known_marks():
+        metrics.marked(kind, name, 0)
     stage.open()
     log.info("stage open", stage=stage_type.name, seconds=round(time.monotonic() - started, 2),
              metrics=f"http://{settings.metrics.host}:{port}/metrics", slot=slot)  # fmt: skip

@@ -78,7 +78,7 @@ class Admission:
 
     def _flagged(self, outputs: Outputs) -> Outputs:
         values = [self._stage.flagged(value, NEAR_DUPLICATE) for value in outputs.values]
-        return Outputs(values, outputs.identity)
+        return outputs._replace(values=values)
 
     def seen_records(self, lane: Lane, durable: int, now_ms: int) -> list[tuple[bytes, bytes, bytes]]:
         """Return the (key, value, header) for `seen` that are due now that documents to `durable` are."""

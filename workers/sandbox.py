@@ -20,7 +20,7 @@ from streams.errors import FinestreamError
 from streams.positions import Kind
 from streams.settings import Settings, load, to_environment
 from workers.duplicates import NOBODY, Identity
-from workers.stage import Drop, Stage
+from workers.stage import Drop, Mark, Stage
 from workers.work import Failure, Outputs, Result, failure, run
 
 OPEN_SECONDS = 300.0
@@ -37,6 +37,7 @@ class SandboxError(FinestreamError):
 class _Answer(msgspec.Struct):
     values: list[bytes] = []
     identity: Identity = NOBODY
+    marks: tuple[Mark, ...] = ()
     drop: tuple[str, str] | None = None
     failure: tuple[str, str] | None = None
 
@@ -76,7 +77,9 @@ class Sandbox:
             raise ChildDied(f"no answer within {deadline_seconds:.0f} s")
         if answer.failure:
             return Failure(*answer.failure)
-        return Drop(*answer.drop) if answer.drop else Outputs(answer.values, answer.identity)
+        if answer.drop:
+            return Drop(*answer.drop)
+        return Outputs(answer.values, answer.identity, answer.marks)
 
     def _started(self) -> Connection:
         if self._connection is not None:
@@ -134,6 +137,7 @@ def _serve(connection: Connection, stage_class: type[Stage[Any, Any]], environme
         match result:
             case Outputs():
                 answer.values, answer.identity = result.values, result.identity
+                answer.marks = result.marks
             case Drop():
                 answer.drop = (result.reason, result.detail)
             case Failure():

@@ -164,6 +164,8 @@ class Sender:
 
     def _outputs(self, lane: Lane, slot: Slot, result: Outputs) -> list[tuple[bytes, bytes, bytes]]:
         assert slot.position is not None
+        for kind, name in result.marks:
+            self._metrics.marked(kind, name)
         if not lane.root:
             assert len(result.values) == 1, f"{self._stage} is one to one"
             (value,) = result.values

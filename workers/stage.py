@@ -31,6 +31,9 @@ class Drop:
 Outcome: TypeAlias = Sequence[Record] | Drop | Exception
 """What became of one input: its outputs (at least one), a drop, or an error that dead-letters it alone."""
 
+Mark: TypeAlias = tuple[str, str]
+"""Something worth counting about an output: a kind, and a name of a closed set, both labels of a metric."""
+
 
 class Stage(ABC, Generic[In, Out]):
     """One step between two topics.
@@ -86,6 +89,18 @@ class Stage(ABC, Generic[In, Out]):
         """Return an encoded output with one more flag. Pure: a rerun after a crash flags again."""
         del flag
         return value
+
+    def marks(self, outputs: Sequence[Record]) -> Sequence[Mark]:
+        """Return what is worth counting about an input's outputs, each of `known_marks`; pure.
+
+        Counted where the outputs are written, so not for a document that is dropped as a duplicate.
+        """
+        del outputs
+        return ()
+
+    def known_marks(self) -> Sequence[Mark]:
+        """Return all marks there can be with these settings: each is a metric at 0 before it first happens."""
+        return ()
 
     def close(self) -> None:
         """Release what `open` took."""

@@ -11,7 +11,7 @@ from streams.errors import RecordError
 from streams.positions import Kind
 from streams.records import MAX_RECORD_BYTES, RawDocument, RawStub, Record, decode, encode
 from workers.duplicates import NOBODY, Identity
-from workers.stage import Drop, Outcome, Stage
+from workers.stage import Drop, Mark, Outcome, Stage
 
 MAX_DETAIL_CHARACTERS = 2000
 
@@ -21,6 +21,7 @@ class Outputs(NamedTuple):
 
     values: list[bytes]
     identity: Identity = NOBODY
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,5 @@ def _result(stage: Stage[Any, Any], outcome: Outcome) -> Result:
     largest = max(map(len, values))
     if largest > MAX_RECORD_BYTES:
         return Failure("RecordTooLarge", f"an output has {largest} bytes; a message holds {MAX_RECORD_BYTES}")
-    return Outputs(values, stage.identity(outcome) if stage.duplicates is not None else NOBODY)
+    identity = stage.identity(outcome) if stage.duplicates is not None else NOBODY
+    return Outputs(values, identity, tuple(stage.marks(outcome)))

@@ -27,10 +27,12 @@ from workers.chunk.scrub import Scrubber
 from workers.chunk.segment import cut
 from workers.contamination import load_index
 from workers.duplicates import DUPLICATE_REASONS, Identity
-from workers.stage import Drop, Outcome, Stage
+from workers.stage import Drop, Mark, Outcome, Stage
 
 REASONS: Final = (*(reason.value for reason in Reason), *FILTER_REASONS, *DUPLICATE_REASONS)
 CONTENT_HASH_BYTES: Final = 16
+CONTAMINATION: Final = "contamination"
+"""Kind of the marks that count contaminated segments; the name is the benchmark's."""
 
 
 class _Text(NamedTuple):
@@ -89,6 +91,19 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
     def flagged(self, value: bytes, flag: str) -> bytes:
         """Return an encoded segment with one more flag."""
         return with_flag(value, flag)
+
+    def marks(self, outputs: Sequence[Record]) -> Sequence[Mark]:
+        """Return a mark for each benchmark that a segment is contaminated by."""
+        return [
+            (CONTAMINATION, name)
+            for segment in outputs
+            if isinstance(segment, Segment)
+            for name in segment.contamination
+        ]
+
+    def known_marks(self) -> Sequence[Mark]:
+        """Return the benchmarks that the settings name."""
+        return [(CONTAMINATION, name) for name in self.config.contamination.benchmarks]
 
     def _text(self, record: RawDocument | RawStub) -> _Text | Drop:
         if isinstance(record, RawStub):
