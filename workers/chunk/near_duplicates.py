@@ -51,7 +51,7 @@ def sketch(text: str, shingle_words: int = 5) -> bytes:
     Where it has fewer than `shingle_words` words, they are one shingle; no words at all give b"".
     """
     words = text.lower().translate(_SPACES).split()
-    if len(words) * _LETTERS_A_WORD < len(text):
+    if len(words) * _LETTERS_A_WORD < sum(map(len, words)):
         words = list("".join(words))
     if not words:
         return b""
