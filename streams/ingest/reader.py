@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol, TypeAlias
 
+from streams.ingest.arc import ArcReader
 from streams.ingest.items import Item
 from streams.ingest.jsonl import JsonlReader
 from streams.ingest.source import Kind, Source
@@ -15,6 +16,7 @@ from streams.settings import IngestSettings
 MakeReader: TypeAlias = Callable[[StoredFile, Source, IngestSettings], Iterable[Item]]
 READERS: Final[dict[Kind, MakeReader]] = {
     Kind.WARC: WarcReader,
+    Kind.ARC: ArcReader,
     Kind.JSONL: JsonlReader,
 }
 """Each iterates once. It raises `SourceError` where the bytes cannot be had for a reason that may pass (the

@@ -1,0 +1,117 @@
+"""The frames of a zstd file, walked by their block headers: is the last closed, is its dictionary bounded.
+
+libzstd is not asked: a reader that ends a cut file without an error must be found out by somebody else. The
+walk decompresses nothing and costs some microseconds a frame.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import zstandard
+
+from streams.ingest.stored import StoredFile
+
+MAX_DICTIONARY_BYTES: Final = 16 * 1024 * 1024
+"""Expanded. Trained ones have some 100 KB; libraries read what is here whole."""
+_MAGIC: Final = 0xFD2FB528
+_SKIPPABLE: Final = 0x184D2A50
+"""To 0x184D2A5F: a frame that decoders pass over."""
+_DICTIONARY: Final = 0x184D2A5D
+"""Of WARC files in zstd (IIPC's proposal): the first frame holds the dictionary of all the others."""
+_RLE, _RESERVED = 1, 3
+_DICTIONARY_ID_BYTES: Final = (0, 1, 2, 4)
+_CONTENT_SIZE_BYTES: Final = (0, 2, 4, 8)
+
+
+class FrameWalk:
+    """Follows the frames of a file whose bytes are given piece by piece."""
+
+    def __init__(self) -> None:
+        self._carry = b""  # the begin of a header
+        self._skip = 0  # bytes of a block or frame still to come
+        self._blocks = False  # whether a block header comes next
+        self._checksum = 0  # bytes behind the last block
+        self._walked = 0  # bytes before the piece at hand and its carry
+        self.lost = False
+        """What is no frame was met."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether all frames so far are complete."""
+        return not (self._carry or self._skip or self._blocks or self.lost)
+
+    def feed(self, piece: bytes) -> None:
+        """Walk on. Raises `OSError` (without a number: it is about content) for a dictionary in the middle.
+
+        A file has one dictionary, at its begin, where it was checked.
+        """
+        if self.lost:
+            return
+        data = self._carry + piece if self._carry else piece
+        at, length = 0, len(data)
+        while not self.lost:
+            if self._skip:
+                step = min(self._skip, length - at)
+                self._skip -= step
+                at += step
+            if at == length:
+                break
+            used = self._block(data, at) if self._blocks else self._frame(data, at)
+            if not used:
+                break
+            at += used
+        self._carry = data[at:]
+        self._walked += at
+
+    def _block(self, data: bytes, at: int) -> int:
+        if len(data) - at < 3:
+            return 0
+        head = int.from_bytes(data[at : at + 3], "little")
+        kind = head >> 1 & 3
+        self.lost = kind == _RESERVED
+        self._skip = 1 if kind == _RLE else head >> 3
+        if head & 1:  # the last one
+            self._blocks = False
+            self._skip += self._checksum
+        return 3
+
+    def _frame(self, data: bytes, at: int) -> int:
+        have = len(data) - at
+        if have < 8:  # the shortest frame is longer
+            return 0
+        magic = int.from_bytes(data[at : at + 4], "little")
+        if magic == _MAGIC:
+            flags = data[at + 4]
+            single, content = flags >> 5 & 1, _CONTENT_SIZE_BYTES[flags >> 6]
+            size = 5 + (not single) + _DICTIONARY_ID_BYTES[flags & 3] + (content or single)
+            if have < size:
+                return 0
+            self._blocks, self._checksum = True, 4 if flags & 4 else 0
+            return size
+        if magic & ~0xF == _SKIPPABLE:
+            if magic == _DICTIONARY and self._walked + at:
+                raise OSError("a dictionary in the middle of the file")
+            self._skip = int.from_bytes(data[at + 4 : at + 8], "little")
+            return 8
+        self.lost = True
+        return 0
+
+
+def check_dictionary(file: StoredFile) -> str:
+    """Say what is wrong with the dictionary that a file begins with; empty where nothing is, or none is."""
+    head = b"".join(file.stored(0, 8))
+    if len(head) < 8 or int.from_bytes(head[:4], "little") != _DICTIONARY:
+        return ""
+    size = int.from_bytes(head[4:], "little")
+    if size > MAX_DICTIONARY_BYTES:
+        return f"a dictionary of {size} bytes"
+    stored = b"".join(file.stored(8, size))
+    if int.from_bytes(stored[:4], "little") != _MAGIC:
+        return ""
+    try:
+        expander = zstandard.ZstdDecompressor(max_window_size=2 * MAX_DICTIONARY_BYTES)
+        expanded = expander.stream_reader(stored).read(MAX_DICTIONARY_BYTES + 1)
+    except zstandard.ZstdError as error:
+        return f"an unreadable dictionary: {error}"
+    return "" if len(expanded) <= MAX_DICTIONARY_BYTES else "a dictionary that expands without end"
