@@ -67,14 +67,18 @@ def test_enough_short_documents_become_segments(outcomes):
     ]
     kept = [o for o in segments if not isinstance(o, Drop)]
     assert len(kept) >= 500
-    assert len(kept) >= 0.99 * len(segments)
+    assert len(kept) >= 0.97 * len(segments), "the filters' defaults leave the samples whole, nearly"
+    assert {o.reason.partition(".")[0] for o in segments if isinstance(o, Drop)} <= {
+        "gopher_quality",
+        "gopher_repetition",
+    }
     assert all(len(o) == 1 for o in kept)
     assert statistics.median(o[0].tokens for o in kept) <= 400
     assert len({o[0].content_hash for o in kept}) == len(kept)
 
 
 def test_pages_name_their_subject_and_keep_their_lists(outcomes):
-    pages = [o[0] for o in outcomes["health-and-government.warc.gz"]]
+    pages = [o[0] for o in outcomes["health-and-government.warc.gz"] if not isinstance(o, Drop)]
     assert all(page.title for page in pages)
     assert sum(
         page.title.casefold() in page.text[len(page.title) :].casefold() for page in pages
@@ -101,7 +105,7 @@ def test_unwanted_ones_end_for_their_reasons(outcomes):
         "too_complex": 1,
         "undecodable": 1,
     }
-    known = {o[0].content_hash for o in outcomes["health-and-government.warc.gz"]}
+    known = {o[0].content_hash for o in outcomes["health-and-government.warc.gz"] if not isinstance(o, Drop)}
     copies = [o[0].content_hash in known for o in unwanted if not isinstance(o, Drop)]
     assert copies == [True, True, True], "two copies, and one from an old encoding that comes out the same"
     assert [o.reason for o in outcomes["whirlwind.warc.gz"]] == ["language"]

@@ -32,7 +32,7 @@ _MAX_LINE_BYTES: Final = 16 * 1024
 
 _NOT_PLAIN: Final = re.compile(r"[^a-z0-9]+")
 _HOST: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(\[[0-9a-f:.]+\]|[^/?#:]+)")
-_HOST_ENTRY: Final = re.compile(r"[^\s/?#:@]+\Z")
+_HOST_ENTRY: Final = re.compile(r"(?:\[[0-9a-f:.]+\]|[^\s/?#:@]+)\Z")
 _GZIP: Final = b"\x1f\x8b"
 
 
