@@ -99,7 +99,7 @@ class Stage(ABC, Generic[In, Out]):
         return ()
 
     def known_marks(self) -> Sequence[Mark]:
-        """Return all marks there can be with these settings: each is a metric at 0 before it first happens."""
+        """Return all marks that these settings allow, so that each is a metric at 0 before it happens."""
         return ()
 
     def close(self) -> None:

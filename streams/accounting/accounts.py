@@ -38,6 +38,8 @@ class Accounts(msgspec.Struct, kw_only=True):
     chunked: int = 0
     """Documents that became segments."""
     segments: int = 0
+    contaminated: dict[str, int] = msgspec.field(default_factory=dict)
+    """Segments that hold a test item, by benchmark."""
     matched: int = 0
     """Segments with a candidate template; of `candidates` in all."""
     candidates: int = 0

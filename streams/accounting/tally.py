@@ -13,6 +13,12 @@ from streams.records import Dropped, Record, decode
 from streams.settings import STAGES
 
 
+class _Contamination(Record, frozen=True):
+    """As much of a `Segment` as is counted."""
+
+    contamination: dict[str, float] = msgspec.field(default_factory=dict)
+
+
 class _Candidates(Record, frozen=True):
     """As much of a `MatchedSegment` as is counted."""
 
@@ -49,6 +55,7 @@ class Tally:
         self._dropped: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
         self._dead: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
         self._scores: Counter[int] = Counter()
+        self._contaminated: Counter[str] = Counter()
 
     def offence(self, topic: str, lane: int, position: Position, what: str) -> None:
         """Note something that must not be."""
@@ -68,7 +75,9 @@ class Tally:
             accounts.segments += 1
         if not self._contents:
             return
-        if base == "matched":
+        if base == "chunked":
+            self._contaminated.update(decode(value, _Contamination).contamination.keys())
+        elif base == "matched":
             match = decode(value, _Candidates)
             accounts.candidates += len(match.candidates)
             accounts.matched += bool(match.candidates)
@@ -96,4 +105,5 @@ class Tally:
         """Put the counts by reason into the accounts."""
         self.accounts.dropped = {stage: dict(counts) for stage, counts in self._dropped.items() if counts}
         self.accounts.dead = {stage: dict(counts) for stage, counts in self._dead.items() if counts}
+        self.accounts.contaminated = dict(sorted(self._contaminated.items()))
         self.accounts.scores = dict(sorted(self._scores.items()))

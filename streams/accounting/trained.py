@@ -61,7 +61,17 @@ class _Pair(Record, frozen=True):
     excerpt_share: float = 0.0
 
 
+class _Segment(Record, frozen=True):
+    flags: tuple[str, ...] = ()
+    contamination: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class _Matched(Record, frozen=True):
+    segment: _Segment
+
+
 class _Instantiated(Record, frozen=True):
+    matched: _Matched
     pairs: tuple[_Pair, ...] = ()
 
 
@@ -170,16 +180,24 @@ class _Comparison:
             self._offend(entry.position, str(error))
             return
         scores = {verdict.template_id: verdict.score for verdict in record.verdicts}
+        wanted = self._wanted(record.instantiated.matched.segment)
         passing = {
             pair.template_id
             for pair in record.instantiated.pairs
-            if not pair.rejected
+            if wanted
+            and not pair.rejected
             and scores.get(pair.template_id, 0) >= self._terms.min_score
             and pair.excerpt_share >= self._terms.min_excerpt_share
         }
         self._out.eligible += len(passing)
         for template in sorted(named - passing):
             self._offend(entry.position, f"template {template[:40]!r} was trained on, but may not be")
+
+    def _wanted(self, segment: _Segment) -> bool:
+        """Whether the run takes pairs of this segment at all: no test item in it, no excluded flag."""
+        excluded = set(self._terms.exclude_flags)
+        flagged = any(flag in excluded or flag.partition(".")[0] in excluded for flag in segment.flags)
+        return not flagged and (self._terms.allow_contaminated or not segment.contamination)
 
     def _offend(self, position: Position, what: str) -> None:
         self._out.offend(self._topic, self._lane, position, what)

@@ -110,6 +110,9 @@ def _lines(it: Demo, outcome: Outcome) -> Iterator[str]:
     yield ""
     scores = ", ".join(f"{score}: {count}" for score, count in accounts.scores.items())
     yield f"scores by the judge   {scores or 'none'}"
+    if accounts.contaminated:
+        found = ", ".join(f"{printable(name)}: {n}" for name, n in accounts.contaminated.items())
+        yield from _wrapped("contaminated          ", f"{found} segments hold a test item")
     yield from _trainer(outcome)
     memory = ", ".join(f"{name} {peak >> 20}" for name, peak in outcome.memory.items())
     yield from _wrapped(

@@ -70,6 +70,7 @@ def gather(data_dir: Path, state: State | None) -> dict[str, Any]:
                 "in": total("records_in_total"),
                 "out": total("records_out_total"),
                 "dropped": total("records_dropped_total"),
+                "marked": total("outputs_marked_total"),
                 "dead": total("records_dead_lettered_total"),
             }
         )

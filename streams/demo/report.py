@@ -39,6 +39,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
     return {
         "documents": accounts.raw,
         "segments": accounts.segments,
+        "contaminated": accounts.contaminated,
         "matched": accounts.matched,
         "instantiated": accounts.instantiated,
         "judged": accounts.judged,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from kit.whole_lanes import Lanes, Written
+from msgspec.structs import replace
 
 from streams import accounting, clients, generations, topics
 from streams.drained import DrainWatch
@@ -9,7 +10,7 @@ from streams.errors import AccountsDiffer, LaneGap, LaneTrimmed
 from streams.lane_log import LogReader
 from streams.pipeline import base_name
 from streams.positions import NO_ORIGIN, Kind, Origin, Position, RawHeader, unpack_lane_header
-from streams.records import Dropped, encode
+from streams.records import Dropped, JudgedSegment, Segment, decode, encode
 from trainer import entries
 
 LANES = 3
@@ -331,6 +332,43 @@ def test_a_ledger_that_is_whole(lanes):
     trained.require_whole()
     # Scores run 5, 4, 3, 5, 4, 3: the third of each is not eligible.
     assert (trained.steps, trained.tokens, trained.pairs, trained.eligible) == (2, 18, 3, 2 + 2 + 4)
+
+
+def change(lanes, topic, position, **fields):
+    """Give the segment inside a record of lane 0 other fields."""
+    written = lanes.find(topic, 0, position)
+    record = decode(written.value, {"chunked": Segment, "judged": JudgedSegment}[topic])
+    if isinstance(record, Segment):
+        written.value = encode(replace(record, **fields))
+        return
+    matched = record.instantiated.matched
+    matched = replace(matched, segment=replace(matched.segment, **fields))
+    written.value = encode(replace(record, instantiated=replace(record.instantiated, matched=matched)))
+
+
+def test_what_contamination_and_flags_take_is_not_eligible(lanes):
+    for topic in ("chunked", "judged"):
+        change(lanes, topic, Position(0, 0), contamination={"mt-bench": 1.0, "exam": 0.6})
+        change(lanes, topic, Position(3, 0), flags=["c4.curly_bracket"], contamination={"exam": 0.7})
+    lanes.write()
+    assert take(lanes).contaminated == {"exam": 2, "mt-bench": 1}
+    assert take(lanes, contents=False).contaminated == {}
+
+    def trained(**terms):
+        trainer = lanes.settings.trainer.model_copy(update=terms)
+        settings = lanes.settings.model_copy(update={"trainer": trainer})
+        return accounting.trained(settings, lanes.generation, "main")
+
+    ledger_of(lanes, BLOCKS, PAIRS)
+    assert [o.what for o in trained().offences] == [
+        "template 't0' was trained on, but may not be",
+        "template 't1' was trained on, but may not be",
+    ]
+    assert trained().eligible == 4
+    trained(allow_contaminated=True).require_whole()
+    for flag in ("c4", "c4.curly_bracket"):
+        flagged = trained(allow_contaminated=True, exclude_flags=(flag,))
+        assert (flagged.eligible, len(flagged.offences)) == (2 + 4, 1)
 
 
 def test_a_ledger_that_is_not(lanes):
