@@ -177,7 +177,13 @@ def test_settings_are_shown_as_they_are_read_and_secrets_are_not(tmp_path):
 
 
 def test_the_shown_toml_is_the_settings(monkeypatch, tmp_path):
-    settings = load(data_dir=tmp_path, pipeline={"lanes": 3}, trainer={"run": "x-1"})
+    named = {
+        "benchmarks": {"mt-bench": "a.jsonl", "exam.2": "b/*.txt"},
+        "fields": {"mt-bench": ["turns", "q.a"]},
+    }
+    settings = load(
+        data_dir=tmp_path, pipeline={"lanes": 3}, trainer={"run": "x-1"}, chunk={"contamination": named}
+    )
     (tmp_path / "shown.toml").write_text("\n".join(toml(settings)))
     monkeypatch.setenv("FINESTREAM_CONFIG", str(tmp_path / "shown.toml"))
     assert load() == settings
