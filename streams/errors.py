@@ -35,6 +35,18 @@ class SourceError(FinestreamError):
     exit_code = 2
 
 
+class SourceUnavailable(SourceError):
+    """A source cannot be read now for a reason that may pass: the network, the store, the disk."""
+
+    exit_code = 1
+
+
+class ShardMismatch(FinestreamError):
+    """Ingesters of another number are at work, or left a source open: its lanes would change."""
+
+    exit_code = 3
+
+
 class RecordError(FinestreamError):
     """Bytes in a topic that are no record of ours; the runner buries them with this reason."""
 
@@ -83,3 +95,31 @@ class NonFiniteLoss(FinestreamError):
 
 class CheckpointError(FinestreamError):
     """A checkpoint cannot be written, is damaged, or belongs to another run, version or model."""
+
+
+class EngineError(FinestreamError):
+    """A language model gave no completion. The four kinds below ask for four different things."""
+
+
+class Refused(EngineError):
+    """A server refuses this request for good (too long, malformed): its record is a dead letter."""
+
+
+class Broken(EngineError):
+    """Servers are up, but this request got no usable answer within its tries: its record is a dead letter."""
+
+
+class AnswerTooLong(Broken):
+    """An answer was cut off at the bound in bytes."""
+
+
+class Unavailable(EngineError):
+    """No replica is up: nothing is wrong with the record, it waits until one is."""
+
+    exit_code = 4
+
+
+class Misconfigured(EngineError):
+    """Every request is refused (wrong key, model, address or field): the settings are wrong, no record is."""
+
+    exit_code = 2
