@@ -6,6 +6,7 @@ default, 0.873 as here.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from resiliparse.extract.html2text import extract_plain_text
@@ -18,6 +19,15 @@ from streams.settings.extraction import ExtractorName
 _SIMPLE_TAGS: Final = 500
 _DEEPER: Final = "<div><div><div>"
 _CHROME: Final = "nav, aside, footer"
+
+# Each block ends its line, also within a table's row; so blocks in short cells become spaces. Long cells are
+# those of tables that lay out a page: their paragraphs stay.
+_CELL: Final = re.compile(
+    r"(<t[dh](?=[\s>])[^<>]{0,300}+>)(.{1,400}?)(?=</?t(?:[dhr]|able|body|head|foot)[\s>])",
+    re.IGNORECASE | re.DOTALL,
+)
+_BLOCK: Final = re.compile(r"<(/?)(p|div|br|center|h[1-6])(?=[\s/>])[^<>]{0,300}+>", re.IGNORECASE)
+_WITHOUT_DEPTH: Final = frozenset({"p", "br"})
 
 MAIN_CONTENT: Final[dict[str, Any]] = {
     "main_content": True,
@@ -37,6 +47,8 @@ class ResiliparseExtractor:
 
     def text(self, html: str, tags: int) -> str:
         """Return the main content; a page of nothing but what looks like chrome is taken whole."""
+        if "<td" in html:
+            html = _CELL.sub(_on_one_line, html)
         start = _body(html) if tags <= _SIMPLE_TAGS else 0
         whole = f"{html[:start]}{_DEEPER}{html[start:]}" if start else html
         text: str = extract_plain_text(whole, **MAIN_CONTENT)
@@ -45,6 +57,16 @@ class ResiliparseExtractor:
         if "\t" in text:  # two stand between the cells of a table
             text = text.replace("\t\t", "\t").replace(" \t", "\t").replace("\t ", "\t")
         return text
+
+
+def _on_one_line(cell: re.Match[str]) -> str:
+    """Return a cell without the blocks in it, unless that would open or close what stands around it."""
+    content = cell[2]
+    depth: dict[str, int] = {}
+    for end, name in _BLOCK.findall(content):
+        if (kind := name.lower()) not in _WITHOUT_DEPTH:
+            depth[kind] = depth.get(kind, 0) + (-1 if end else 1)
+    return cell[0] if any(depth.values()) else cell[1] + _BLOCK.sub(" ", content)
 
 
 def _body(html: str) -> int:
