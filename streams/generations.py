@@ -91,7 +91,8 @@ def load(settings: Settings, stage: str | None = None) -> Generation:
     if stage is not None and (mine := stage_hash(settings, stage)) != found.stage_hashes[stage]:
         raise StageMismatch(
             f"the settings of {stage} (hash {mine}) differ from those that generation {found.id} was created "
-            f"with ({found.stage_hashes[stage]}); set them back, or begin a new generation with them"
+            f"with ({found.stage_hashes[stage]}), or a file that they name has another content; set them "
+            "back, or begin a new generation with them"
         )
     return found
 

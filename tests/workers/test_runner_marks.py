@@ -3,10 +3,13 @@
 import sys
 from pathlib import Path
 
+import pytest
 from kit.flow import RawWriter, raw_ends, read_lanes, wait_drained
 from kit.processes import wait_for
 from kit.unfiltered import UNFILTERED
 
+from streams import generations
+from streams.errors import SettingsError, StageMismatch
 from streams.positions import Kind
 from streams.records import RawDocument, Segment, decode, encode
 from streams.settings import load
@@ -53,6 +56,23 @@ def test_contaminated_segments_are_counted_for_each_benchmark(pipeline, workers)
     assert found == [{}, {"mt-bench": 1.0}, {"mt-bench": 1.0}]
     counts = worker.metrics()
     assert [counts[f"{COUNT} {name}"] for name in NAMES] == [2, 0]
+
+
+def test_a_benchmark_with_another_content_is_another_generation(pipeline, tmp_path):
+    path = tmp_path / "exam.txt"
+    path.write_text("How far is the moon from here on a clear night?")
+    settings, generation = pipeline(1, chunk={"contamination": {"benchmarks": {"exam": str(path)}}})
+    assert generations.load(settings, "chunk") == generation
+    before = path.read_bytes()
+    path.write_bytes(before + b"\nAnd how far is the sun?")
+    with pytest.raises(StageMismatch, match="another content"):
+        generations.load(settings, "chunk")
+    assert generations.load(settings, "match") == generation
+    path.unlink()
+    with pytest.raises(SettingsError, match=r"exam\.txt"):
+        generations.load(settings, "chunk")
+    path.write_bytes(before)
+    assert generations.load(settings, "chunk") == generation
 
 
 def test_marks_come_out_of_the_child_process_too():

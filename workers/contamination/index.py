@@ -14,6 +14,7 @@ What is our choice, since their question is which *instruction data* to leave ou
 - each text of a row is an item (`items`); theirs are averaged over the row's fields. So one turn is enough;
 - an item of fewer than 8 tokens matches only a text that is nothing but the item: inside a document "Who is
   the president?" is chance, as a whole query it is the test;
+- placeholders for personal data stand in the text by then (`chunk.scrub`): an item's address is not found;
 - the segment alone is flagged, and selection left to readers; theirs drops whole data sets of which more than
   2 % of a benchmark's items are found.
 
@@ -23,8 +24,9 @@ in a sorted array; nearly all texts end there. What is left names items, and eac
 with the set of the text's 8-grams, so a collision of hashes costs time and flags nothing. The alternative, a
 set of all 8-grams, is as exact, three times as slow and needs three times the memory.
 
-Memory: 8 bytes for an item's token, 12 for each of its 6-grams and 4-8 of table, so about 26 bytes a token
-and 200 for the item's own list and place: 3 kB for an item of 100 tokens.
+Memory: 8 bytes for an item's token, 12 for each of its 6-grams and 8-16 of table, some 200 for its place and
+list: about 600 bytes for an item of 20 tokens, 3.5 kB for one of 100. Time at worst: a text of everybody's
+phrases makes every item be compared once, which is linear in the index (`dev/LOG.md`).
 """
 
 from __future__ import annotations
