@@ -8,7 +8,7 @@ committed transaction, so a reader sees it whole or not at all.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -29,6 +29,16 @@ def read_log(settings: Settings, topic: str, partition: int = 0, seconds: float 
 
     Raises `TopicError` where the topic is missing, `BrokerUnreachable` where reading takes too long.
     """
+    return list(each(settings, topic, partition, seconds))
+
+
+def each(
+    settings: Settings, topic: str, partition: int = 0, seconds: float = 60.0, *, first: int = 0
+) -> Iterator[Any]:
+    """Yield the committed records of one partition from an offset on, up to what is its end now.
+
+    Holds no more than what was fetched. Raises like `read_log`; `seconds` may pass without any record.
+    """
     from kafka import TopicPartition  # noqa: PLC0415
 
     consumer = clients.sync_consumer(settings, isolation_level="read_committed", fetch_max_wait_ms=20)
@@ -37,16 +47,19 @@ def read_log(settings: Settings, topic: str, partition: int = 0, seconds: float 
             raise TopicError(f"topic {topic} is missing; `finestream up` creates it")
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
-        consumer.seek_to_beginning(tp)
         end = clients.end_offsets(consumer, [tp])[tp]
-        records: list[Any] = []
+        if first:
+            consumer.seek(tp, first)
+        else:
+            consumer.seek_to_beginning(tp)
         deadline = time.monotonic() + seconds
         # The end may be a transaction's control record, which is never delivered: ask for the position.
-        while consumer.position(tp) < end:
-            records.extend(consumer.poll(timeout_ms=200).get(tp, ()))
+        while first < end and consumer.position(tp) < end:
+            for record in consumer.poll(timeout_ms=200).get(tp, ()):
+                deadline = time.monotonic() + seconds
+                yield record
             if time.monotonic() > deadline:
                 raise BrokerUnreachable(f"topic {topic} could not be read to its end in {seconds:.0f} s")
-        return records
     finally:
         consumer.close()
 
@@ -54,7 +67,7 @@ def read_log(settings: Settings, topic: str, partition: int = 0, seconds: float 
 def read_book(settings: Settings, topic: str) -> dict[bytes, Entry]:
     """Return a book as it stands: the newest value of each key, in the order of their last writing."""
     entries: dict[bytes, Entry] = {}
-    for record in read_log(settings, topic):
+    for record in each(settings, topic):
         entries.pop(record.key, None)
         if record.value is not None:
             entries[record.key] = Entry(record.value, record.offset)

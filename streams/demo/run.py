@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import msgspec
-
-from streams import accounting, books, generations
+from streams import accounting, generations
 from streams.broker.jars import Progress as Fetching
 from streams.demo import examples
 from streams.demo.display import Display
@@ -28,7 +26,7 @@ from streams.demo.trainer_process import TrainerProcess
 from streams.drained import DrainWatch, Progress
 from streams.errors import AccountsDiffer, FinestreamError, LaneError
 from streams.generations import Generation
-from streams.ingest.booking import BOOK, CHANGED, OPEN, VANISHED, Booking
+from streams.ingest.booking import CHANGED, OPEN, POSTPONED, REFUSED, VANISHED, read_bookings
 from streams.ingest.ingester import Ingester
 from streams.ingest.inputs import Input
 from streams.ingest.progress import Progress as IngestProgress
@@ -246,7 +244,12 @@ def ingested(reports: Sequence[SourceReport]) -> list[str]:
         lines.append(
             f"ingested {len(new)} files: {sent} documents sent{more}; {skipped} records were no documents"
         )
-    lines += [f"{report.url}: {report.outcome}" for report in new if report.outcome in {VANISHED, CHANGED}]
+    said = {VANISHED, CHANGED, REFUSED, POSTPONED}
+    lines += [
+        f"{report.url}: {report.outcome}" + (f", {report.reason}" if report.reason else "")
+        for report in new
+        if report.outcome in said
+    ]
     return lines
 
 
@@ -256,10 +259,9 @@ def booked_records(settings: Settings) -> int | None:
     A source that vanished or changed while it was read was sent in part.
     """
     total = 0
-    for entry in books.read_book(settings, BOOK).values():
-        booking = msgspec.msgpack.decode(entry.value, type=Booking)
-        if booking.state == OPEN or booking.outcome in {VANISHED, CHANGED}:
+    for _, booking in read_bookings(settings).values():
+        if booking.state == OPEN or booking.outcome in {VANISHED, CHANGED, POSTPONED}:
             return None
         stubs = sum(n for name, n in booking.counts.items() if name.startswith("stub."))
-        total += booking.counts["documents"] + stubs
+        total += booking.counts.get("documents", 0) + stubs
     return total

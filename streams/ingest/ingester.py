@@ -1,14 +1,19 @@
 """The ingester: books each source, sends its records to the lanes of `raw`, and goes on after any crash.
 
 Steps, in this order and no other:
-1. fence: `init_transactions` as `ingest.PIPELINE.0`; from now on no zombie can book or finish a source;
-2. read the book `sources`, then the last origin of every lane of `raw`;
-3. finish the first source that was begun and not finished, skipping in each lane what is at or below its
-   last origin: origins may only grow in a lane, so nothing else may be sent before;
+1. fence: `init_transactions` as `ingest.PIPELINE.i`; from now on no zombie can book or finish a source;
+2. read the book `sources`, then the last origin of every lane that is this ingester's;
+3. finish the source that was begun and not finished, skipping in each lane what is at or below its last
+   origin: origins may only grow in a lane, so nothing else may be sent before;
 4. each input: skip it where it is known; book it; read, send, wait for every acknowledgement; book it done.
 
 A zombie may still send records of the source it had begun. They are the same records with the same origins
 in the same lanes, so `chunk` drops what is not above the highest origin it accepted.
+
+A source that cannot be read further (a store is down) is booked as postponed at the record it came to, all
+before it acknowledged; its rest becomes another source later, so the others need not wait. That is only safe
+for what this process itself began: of a source that it found open, a zombie may still send records, under
+the old number, that would then come twice. Such a one is waited for.
 """
 
 from __future__ import annotations
@@ -19,16 +24,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from monitoring.metrics import IngestMetrics
-from streams import books, generations
-from streams.errors import LaneRecreated, SourceError
+from streams import generations
+from streams.errors import LaneRecreated, SourceError, SourceUnavailable
 from streams.ingest.booking import (
     CHANGED,
     DAMAGED,
     DONE,
+    POSTPONED,
+    REFUSED,
     VANISHED,
     Booked,
-    SourceBook,
-    transactional_id,
+    Booking,
+    files_of,
 )
 from streams.ingest.inputs import Input
 from streams.ingest.items import READER_VERSION, Document, Skip, Stub
@@ -37,8 +44,11 @@ from streams.ingest.progress import Progress
 from streams.ingest.raw_sender import NO_PAYLOAD, RawSender
 from streams.ingest.raw_tails import read_tails
 from streams.ingest.reader import Opened, open_reader
+from streams.ingest.refusal import Refusal, look
 from streams.ingest.report import KNOWN, STOPPED, SourceReport
-from streams.ingest.source import Source, identify, inspect, printable
+from streams.ingest.shards import ALONE, Shard, join
+from streams.ingest.source import Kind, Source, identify, printable
+from streams.ingest.source_book import SourceBook
 from streams.positions import Kind as RecordKind
 from streams.positions import Origin
 from streams.settings import Settings
@@ -58,130 +68,245 @@ def _few_collections() -> Iterator[None]:
 
 
 class Ingester:
-    """One ingester of a pipeline. `run` may be called once.
+    """One ingester of a pipeline, alone or `shard` of several.
 
-    `stopping` is asked between records: once it says yes, what was sent is acknowledged and `run` returns.
+    `stopping` is asked between records: once it says yes, what was sent is acknowledged and all return.
+    `told` hears what became of each source, `say` what is waited for.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        shard: Shard = ALONE,
         metrics: IngestMetrics | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        told: Callable[[SourceReport], None] = lambda _: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._settings = settings
-        self._metrics = metrics
-        self._progress = progress or Progress()
-        self._stopping = stopping
+        self.settings = settings
+        self.shard = shard
+        self.metrics = metrics
+        self.progress = progress or Progress()
+        self.stopping = stopping
+        self.told = told
+        self.say = say
 
     def run(self, inputs: Sequence[Input]) -> list[SourceReport]:
         """Finish what was begun, then ingest `inputs` in their order; return what became of each.
 
-        Raises `SourceError` for a file of unknown format before anything is sent, `Fenced` where another
-        ingester has taken over.
+        A file that cannot be read stops no other: its report says why. Raises `SourceError` where what was
+        begun cannot be finished now, `ShardMismatch`, and `Fenced` where another ingester has taken over.
         """
-        for one in inputs:
-            _look(one)
-        settings = self._settings
-        generation = generations.load(settings)
-        with books.BookWriter(settings, transactional_id()) as writer:
-            book = SourceBook(settings, writer)
-            tails = read_tails(settings, generation.lanes)
-            sender = RawSender(settings, generation.epoch, tails, self._acknowledged, self._stopping)
-            try:
-                with _few_collections():
-                    return self._sources(inputs, book, sender, tails)
-            finally:
-                sender.close()
-
-    def _sources(
-        self, inputs: Sequence[Input], book: SourceBook, sender: RawSender, tails: Sequence[Origin]
-    ) -> list[SourceReport]:
         reports: list[SourceReport] = []
-        for booked in book.unfinished():
-            if self._stopping():
-                return reports
-            reports.append(self._read(booked, book, sender, len(tails)))
-        for one in inputs:
-            if self._stopping():
-                break
-            reports.append(self._input(one, book, sender, tails))
+        with self.open() as session:
+            for report in () if session is None else self._all(session, inputs):
+                reports.append(report)
+                self.told(report)
         return reports
 
-    def _input(
-        self, one: Input, book: SourceBook, sender: RawSender, tails: Sequence[Origin]
-    ) -> SourceReport:
+    def _all(self, session: Session, inputs: Sequence[Input]) -> Iterator[SourceReport]:
+        for booked in session.book.unfinished():
+            if not self.stopping():
+                yield session.finish(booked)
+        for booked in session.book.postponed():
+            if not self.stopping():
+                yield session.resume(booked)
+        for one in inputs:
+            if self.stopping():
+                return
+            if isinstance(one, Source) or self.shard.owns(one):
+                report = session.ingest(one)
+                if report is not None:
+                    yield report
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Session | None]:
+        """Take the ingester's place; None where it should stop before it has it."""
+        generation = generations.load(self.settings)
+        lanes = self.shard.lanes(generation.lanes)
+        book = SourceBook(self.settings, self.shard)
+        book.writer = join(self.settings, book, self.shard, self.stopping, self.say)
+        if book.writer is None:
+            yield None
+            return
+        with book.writer:
+            tails = read_tails(self.settings, lanes)
+            session = Session(self, book, tails, generation.epoch)
+            try:
+                with _few_collections():
+                    yield session
+            finally:
+                session.sender.close()
+
+
+class Session:
+    """An ingester at its place: what it knows, and the lanes it writes. One source at a time."""
+
+    def __init__(self, ingester: Ingester, book: SourceBook, tails: dict[int, Origin], epoch: int) -> None:
+        self.book = book
+        self._settings = ingester.settings
+        self._metrics = ingester.metrics
+        self._progress = ingester.progress
+        self._stopping = ingester.stopping
+        self._shard = ingester.shard
+        self._lanes = list(tails)
+        self._highest = max(tails.values())
+        self._next = 0  # record index behind the last one that was handled
+        self.sender = RawSender(ingester.settings, epoch, tails, self._acknowledged, self._stopping)
+
+    # -- the three ways into a source --------------------------------------------------------------------
+
+    def finish(self, booked: Booked) -> SourceReport:
+        """Finish what a process before this one began.
+
+        Raises `SourceUnavailable` where it cannot be read now; nothing else may be sent before.
+        """
+        booking = booked.booking
+        if why := self._why_not_continued(booking):
+            raise SourceError(f"{booking.url} {why}")
         try:
-            source = _look(one)  # again: hours may have passed since the first look
-        except SourceError:
-            report = SourceReport(printable(one if isinstance(one, str) else one.location), 0, VANISHED)
-            self._count_source(report)
-            return report
-        known = book.get(source)
-        if known is not None:
-            self._progress.begin(source)
-            self._progress.end()
-            report = SourceReport(source.name, source.identity.size, KNOWN, known.sequence)
-            self._count_source(report)
-            return report
-        booked = book.begin(source)
-        highest = max(tails)
-        if booked.sequence <= highest.source:
+            opened = open_reader(booking.source, self._settings.ingest)
+            if opened is None:
+                return self._gone(booked)
+            return self._read(booked, opened, ours=False)
+        except SourceError as error:
+            raise SourceUnavailable(
+                f"{error}; it was begun, so nothing else can be sent before it"
+            ) from error
+
+    def resume(self, booked: Booked) -> SourceReport:
+        """Read on, as another source, in one that was postponed."""
+        booking = booked.booking
+        report = SourceReport(booking.url, booking.size, POSTPONED, sequence=booked.sequence)
+        report.reason = self._why_not_continued(booking) if booking.resume_at else ""
+        if not report.reason:
+            try:
+                opened = open_reader(booking.source, self._settings.ingest)
+            except SourceError as error:
+                report.reason = str(error)
+            else:
+                if opened is None:
+                    return self._gone(booked)
+                return self._begin(booking.source, opened, booking.resume_at)
+        return self._counted(report)
+
+    def ingest(self, one: Input) -> SourceReport | None:
+        """Ingest an input, unless it is known. None: a bundle without a file of this ingester's."""
+        source: Source | Refusal | None = look(one) if isinstance(one, str) else one
+        if isinstance(source, Refusal):
+            return self._refuse(source)
+        assert isinstance(source, Source)
+        if source.kind is Kind.FILES:
+            given = source
+            source = self.book.new_of(given)
+            if source is None:
+                mine = any(self._shard.owns(location) for location, _ in files_of(given))
+                return self._known(given, 0) if mine else None
+        elif (number := self.book.number(source.location, source.identity)) is not None:
+            return self._known(source, number)
+        report = SourceReport(source.name, source.identity.size)
+        try:
+            opened = open_reader(source, self._settings.ingest)
+        except SourceError as error:
+            report.outcome, report.reason = POSTPONED, str(error)
+            return self._counted(report)
+        if opened is None:
+            report.outcome = _gone_how(source)
+            return self._counted(report)
+        return self._begin(source, opened)
+
+    # -- what becomes of it ------------------------------------------------------------------------------
+
+    def _why_not_continued(self, booking: Booking) -> str:
+        if (booking.reader, booking.lane_hash) != (READER_VERSION, LANE_HASH_VERSION):
+            return (
+                f"was begun by reader version {booking.reader} and lane hash {booking.lane_hash}; this is "
+                f"{READER_VERSION} and {LANE_HASH_VERSION}. Finish it with the finestream that began it"
+            )
+        if booking.fields != self.book.fields:
+            return (
+                "was begun with another mapping of fields; set `ingest.fields` as it was until "
+                "`finestream ingest` has finished it"
+            )
+        return ""
+
+    def _refuse(self, refusal: Refusal) -> SourceReport:
+        size = refusal.identity.size if refusal.identity else 0
+        report = SourceReport(printable(refusal.location), size, refusal.outcome, refusal.reason)
+        if refusal.outcome == REFUSED and refusal.identity is not None:
+            self.book.refuse(refusal.location, refusal.identity, refusal.reason)
+        return self._counted(report)
+
+    def _known(self, source: Source, number: int) -> SourceReport:
+        self._progress.begin(source)
+        self._progress.end()
+        return self._counted(SourceReport(source.name, source.identity.size, KNOWN, sequence=number))
+
+    def _gone(self, booked: Booked) -> SourceReport:
+        source = booked.booking.source
+        report = SourceReport(source.name, source.identity.size, _gone_how(source), sequence=booked.sequence)
+        self.book.finish(booked, report.outcome, booked.booking.counts or report.counts())
+        return self._counted(report)
+
+    def _begin(self, source: Source, opened: Opened, resume_at: int = 0) -> SourceReport:
+        try:
+            booked = self.book.begin(source, resume_at)
+            self._check_number(booked.sequence)
+        except BaseException:
+            opened.close()
+            raise
+        return self._read(booked, opened, ours=True)
+
+    def _check_number(self, number: int) -> None:
+        if number <= self._highest.source:
             raise LaneRecreated(
-                f"the book of sources gave out number {booked.sequence}, but raw already holds records of "
-                f"number {highest.source}: the book was deleted or belongs to other topics. Restore it, or "
+                f"the book of sources gave out number {number}, but raw already holds records of number "
+                f"{self._highest.source}: the book was deleted or belongs to other topics. Restore it, or "
                 "begin a new pipeline (another data_dir or cluster)"
             )
-        return self._read(booked, book, sender, len(tails))
 
-    def _read(self, booked: Booked, book: SourceBook, sender: RawSender, lanes: int) -> SourceReport:
-        """Send what is not yet sent of a booked source, and book it done."""
-        booking, source = booked.booking, booked.booking.source
-        if (booking.reader, booking.lane_hash) != (READER_VERSION, LANE_HASH_VERSION):
-            raise SourceError(
-                f"{source.name} was begun by reader version {booking.reader} and lane hash "
-                f"{booking.lane_hash}; this is {READER_VERSION} and {LANE_HASH_VERSION}. Finish it with the "
-                "finestream that began it"
-            )
-        if booking.fields != book.fields:
-            raise SourceError(
-                f"{source.name} was begun with another mapping of fields; set `ingest.fields` as it was "
-                "until `finestream ingest` has finished it"
-            )
+    def _read(self, booked: Booked, opened: Opened, *, ours: bool) -> SourceReport:
+        """Send what is not yet sent of a booked source, and book what became of it."""
+        source, resume_at = booked.booking.source, booked.booking.resume_at
         report = SourceReport(source.name, source.identity.size, sequence=booked.sequence)
+        report.replaces = booked.booking.replaces
         began = time.monotonic()
-        opened = open_reader(source, self._settings.ingest)
-        if opened is None:
-            report.outcome = VANISHED if identify(source.location) is None else CHANGED
-        else:
-            self._progress.begin(source)
+        self._progress.begin(source)
+        self._next = 0
+        try:
             with contextlib.closing(opened):
-                self._send(opened, source, booked.sequence, sender, lanes, report)
+                self._send(opened, source, booked, report)
+        except SourceError as error:
+            self.sender.flush()
+            if not ours:
+                raise
+            report.outcome, report.reason = POSTPONED, str(error)
+            resume_at = max(self._next, resume_at)
+        finally:
             self._progress.end()
         report.seconds = time.monotonic() - began
         if report.outcome != STOPPED:
-            book.finish(booked, report.outcome, report.counts())
-        self._count_source(report)
-        return report
+            left = resume_at if report.outcome == POSTPONED else 0
+            self.book.finish(booked, report.outcome, report.counts(), reason=report.reason, resume_at=left)
+        return self._counted(report)
 
-    def _send(
-        self,
-        opened: Opened,
-        source: Source,
-        sequence: int,
-        sender: RawSender,
-        lanes: int,
-        report: SourceReport,
-    ) -> None:
+    # -- its records -------------------------------------------------------------------------------------
+
+    def _send(self, opened: Opened, source: Source, booked: Booked, report: SourceReport) -> None:
         """Read a source to its end, or to a stop; return once all of it is acknowledged."""
         every, tick = self._settings.ingest.progress_seconds, 0.0
         stopping, stopped = self._stopping, False
+        sequence, resume_at = booked.sequence, booked.booking.resume_at
         for item in opened:
-            report.add(item)
+            report.add(item, again=item.index < resume_at)
             if not isinstance(item, Skip):
-                self._send_item(item, Origin(sequence, item.index), sender, lanes, report)
+                if item.index < resume_at:
+                    report.found += 1
+                else:
+                    self._send_item(item, Origin(sequence, item.index), report)
+            self._next = item.index + 1
             if (now := time.monotonic()) >= tick:
                 tick = now + every
                 self._progress.at(opened.tell(), report.documents)
@@ -191,7 +316,7 @@ class Ingester:
             if stopping():
                 stopped = True
                 break
-        sender.flush()
+        self.sender.flush()
         if stopped:
             return
         if opened.identity() != source.identity:
@@ -199,34 +324,36 @@ class Ingester:
         else:
             report.outcome = DAMAGED if report.damaged else DONE
 
-    def _send_item(
-        self, item: Document | Stub, origin: Origin, sender: RawSender, lanes: int, report: SourceReport
-    ) -> None:
+    def _send_item(self, item: Document | Stub, origin: Origin, report: SourceReport) -> None:
         record = item.record
         if isinstance(item, Document):
-            lane = lane_of(canonical_url(record.url) or item.record.id, lanes)
+            key = canonical_url(record.url) or item.record.id
         else:
-            lane = lane_of(canonical_url(record.url) or f"{record.source}#{item.index}", lanes)
-        if origin <= sender.tail(lane):
+            key = canonical_url(record.url) or f"{record.source}#{item.index}"
+        lane = self._lanes[lane_of(key, len(self._lanes))]
+        if origin <= self.sender.tail(lane):
             report.found += 1
             return
         if isinstance(item, Document):
-            sender.send(lane, RecordKind.DOCUMENT, origin, record, len(item.record.payload))
+            self.sender.send(lane, RecordKind.DOCUMENT, origin, record, len(item.record.payload))
         else:
-            sender.send(lane, RecordKind.STUB, origin, record, NO_PAYLOAD)
+            self.sender.send(lane, RecordKind.STUB, origin, record, NO_PAYLOAD)
             if self._metrics is not None:
                 self._metrics.stubs.labels(item.record.reason).inc()
         report.sent += 1
+
+    # -- counting ----------------------------------------------------------------------------------------
 
     def _acknowledged(self, payload_bytes: int) -> None:
         if self._metrics is not None and payload_bytes != NO_PAYLOAD:
             self._metrics.documents.inc()
             self._metrics.bytes.inc(payload_bytes)
 
-    def _count_source(self, report: SourceReport) -> None:
+    def _counted(self, report: SourceReport) -> SourceReport:
         self._count_skipped(report)
         if self._metrics is not None and report.outcome != STOPPED:
             self._metrics.sources.labels(report.outcome).inc()
+        return report
 
     def _count_skipped(self, report: SourceReport) -> None:
         if self._metrics is not None:
@@ -234,8 +361,14 @@ class Ingester:
                 self._metrics.skipped.labels(reason).inc(n)
 
 
-def _look(one: Input) -> Source:
-    return inspect(one) if isinstance(one, str) else one
+def _gone_how(source: Source) -> str:
+    """Say whether a source that cannot be opened as it was has vanished or changed."""
+    if source.kind is Kind.FILES:
+        return CHANGED
+    try:
+        return VANISHED if identify(source.location) is None else CHANGED
+    except SourceError:
+        return CHANGED
 
 
 def preview(
@@ -243,27 +376,54 @@ def preview(
     inputs: Sequence[Input],
     progress: Progress | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    shard: Shard = ALONE,
 ) -> list[SourceReport]:
     """Read `inputs` and count what `run` would send, without a broker."""
     progress, reports = progress or Progress(), []
-    for source in [_look(one) for one in inputs]:
+    for one in inputs:
+        if isinstance(one, str) and not shard.owns(one):
+            continue
+        source = look(one) if isinstance(one, str) else one
+        if isinstance(source, Refusal):
+            refused = SourceReport(printable(source.location), 0, source.outcome, source.reason)
+            reports.append(refused)
+            continue
         report = SourceReport(source.name, source.identity.size)
         reports.append(report)
-        began, tick = time.monotonic(), 0.0
-        opened = open_reader(source, settings.ingest)
-        if opened is None:
-            report.outcome = VANISHED if identify(source.location) is None else CHANGED
+        began = time.monotonic()
+        try:
+            opened = open_reader(source, settings.ingest)
+            if opened is None:
+                report.outcome = _gone_how(source)
+                continue
+            progress.begin(source)
+            with contextlib.closing(opened):
+                stopped = _count(opened, report, progress, settings, stopping)
+        except SourceError as error:
+            report.outcome, report.reason = POSTPONED, str(error)
             continue
-        progress.begin(source)
-        with contextlib.closing(opened):
-            for item in opened:
-                report.add(item)
-                if (now := time.monotonic()) >= tick:
-                    tick = now + settings.ingest.progress_seconds
-                    progress.at(opened.tell(), report.documents)
-                if stopping():
-                    return reports
+        if stopped:
+            return reports
         progress.end()
         report.seconds = time.monotonic() - began
         report.outcome = DAMAGED if report.damaged else DONE
     return reports
+
+
+def _count(
+    opened: Opened,
+    report: SourceReport,
+    progress: Progress,
+    settings: Settings,
+    stopping: Callable[[], bool],
+) -> bool:
+    """Count an open source; return whether it was left before its end."""
+    tick = 0.0
+    for item in opened:
+        report.add(item)
+        if (now := time.monotonic()) >= tick:
+            tick = now + settings.ingest.progress_seconds
+            progress.at(opened.tell(), report.documents)
+        if stopping():
+            return True
+    return False

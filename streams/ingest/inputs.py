@@ -51,7 +51,7 @@ def list_files(inputs: Iterable[str], base: str = "") -> list[Listed]:
     """Return the files that `inputs` name, sorted by location, each once. Raises `SourceError`."""
     found: dict[str, Listed] = {}
     for text in inputs:
-        listed = list(_list_remote(text) if is_remote(text) else _list_local(text))
+        listed = list(list_input(text))
         if not listed:
             raise SourceError(f"no file matches {printable(text)!r}")
         for file in listed:
@@ -62,6 +62,14 @@ def list_files(inputs: Iterable[str], base: str = "") -> list[Listed]:
             else:
                 found[file.location] = file
     return [found[location] for location in sorted(found)]
+
+
+def list_input(text: str) -> Iterator[Listed]:
+    """Yield the files that one path, glob, folder or URL names; a path list counts as a file.
+
+    Of a store all are asked for at once. Raises `SourceError` where it cannot be asked.
+    """
+    return _list_remote(text) if is_remote(text) else _list_local(text)
 
 
 def bundled(files: Sequence[Listed]) -> list[Input]:
@@ -167,6 +175,7 @@ def _tables(folder: str) -> list[str]:
 def _list_remote(url: str) -> Iterator[Listed]:
     store, path = store_of(url)
     try:
+        store.invalidate_cache()  # a store that is followed changes
         if any(mark in path for mark in "*?["):
             found = store.glob(path, detail=True)
         elif url.endswith("/"):

@@ -32,9 +32,9 @@ class Progress:
 
 
 class Bar(Progress):
-    """A bar on stderr: bytes, documents and megabytes a second."""
+    """A bar on stderr: bytes, documents and megabytes a second. None: nobody knows how much it will be."""
 
-    def __init__(self, total_bytes: int) -> None:
+    def __init__(self, total_bytes: int | None) -> None:
         from rich.console import Console  # noqa: PLC0415 - not for those without a terminal
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
         from rich.progress import Progress as Columns  # noqa: PLC0415
@@ -89,6 +89,6 @@ class Bar(Progress):
         self._columns.stop()
 
 
-def for_terminal(total_bytes: int) -> Progress:
+def for_terminal(total_bytes: int | None) -> Progress:
     """Return a bar where stderr is a terminal, else silence."""
     return Bar(total_bytes) if sys.stderr.isatty() else Progress()

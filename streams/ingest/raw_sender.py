@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from streams import clients
@@ -48,21 +48,21 @@ def _failed(error: BaseException) -> None:
 class RawSender:
     """One producer, and what was last sent in each lane.
 
-    `tails` are the lanes' last origins; `acknowledged` is called with the payload size of each record that
-    the broker has taken; `stopping` says whether a wait should be given up.
+    `tails` are the last origins of the lanes it may write; `acknowledged` is called with the payload size of
+    each record that the broker has taken; `stopping` says whether a wait should be given up.
     """
 
     def __init__(
         self,
         settings: Settings,
         epoch: int,
-        tails: Sequence[Origin],
+        tails: Mapping[int, Origin],
         acknowledged: Acknowledged,
         stopping: Callable[[], bool],
     ) -> None:
         from kafka.errors import KafkaTimeoutError  # noqa: PLC0415 - `finestream --help` does not pay for it
 
-        self._previous = list(tails)
+        self._previous = dict(tails)
         self._epoch = epoch
         self._limit_bytes = settings.ingest.inflight_bytes
         self._drain_seconds = settings.runner.drain_seconds

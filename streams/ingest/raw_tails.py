@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from streams import clients
@@ -17,8 +17,8 @@ FOREIGN_RECORDS: Final = 64
 READ_SECONDS: Final = 60.0
 
 
-def read_tails(settings: Settings, lanes: int) -> list[Origin]:
-    """Return each lane's last origin, `NO_ORIGIN` where it is empty.
+def read_tails(settings: Settings, lanes: Iterable[int]) -> dict[int, Origin]:
+    """Return the last origin of each of these lanes, `NO_ORIGIN` where it is empty.
 
     Raises `LaneTrimmed` where the last record was deleted, so that what was sent cannot be known.
     """
@@ -26,9 +26,9 @@ def read_tails(settings: Settings, lanes: int) -> list[Origin]:
 
     consumer = clients.sync_consumer(settings, fetch_max_wait_ms=10)
     try:
-        tps = [TopicPartition(RAW, lane) for lane in range(lanes)]
+        tps = [TopicPartition(RAW, lane) for lane in lanes]
         begins, ends = clients.beginning_offsets(consumer, tps), clients.end_offsets(consumer, tps)
-        tails = [NO_ORIGIN] * lanes
+        tails = dict.fromkeys((tp.partition for tp in tps), NO_ORIGIN)
         wanted = {tp: ends[tp] - 1 for tp in tps if ends[tp]}  # where the next look at a lane is
         for tp in wanted:
             if begins[tp] == ends[tp]:

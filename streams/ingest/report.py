@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.ingest.booking import CHANGED, DAMAGED, DONE, VANISHED
+from streams.ingest.booking import CHANGED, DAMAGED, DONE, POSTPONED, REFUSED, VANISHED
 from streams.ingest.items import DAMAGE, Document, Item, Skip
 
 KNOWN: Final = "known"
 """Booked before in just this state: nothing to do."""
 STOPPED: Final = "stopped"
 """Interrupted; the next start goes on."""
-OUTCOMES: Final = (DONE, DAMAGED, VANISHED, CHANGED, KNOWN, STOPPED)
+OUTCOMES: Final = (DONE, DAMAGED, VANISHED, CHANGED, REFUSED, POSTPONED, KNOWN, STOPPED)
 
 
 @dataclass(slots=True)
@@ -23,7 +23,9 @@ class SourceReport:
     url: str
     size: int  # bytes of the file
     outcome: str = STOPPED
+    reason: str = ""  # why it was refused or postponed
     sequence: int = 0
+    replaces: int = 0  # number of the source that had this name before
     documents: int = 0
     payload_bytes: int = 0  # of the documents
     stubs: Counter[str] = field(default_factory=Counter)
@@ -43,10 +45,12 @@ class SourceReport:
         """Whether the file itself is broken."""
         return any(reason in self.stubs for reason in DAMAGE)
 
-    def add(self, item: Item) -> None:
-        """Count an item."""
+    def add(self, item: Item, *, again: bool = False) -> None:
+        """Count an item; `again`: an earlier attempt of this run has told the metrics of it."""
         if type(item) is Skip:
             self.skipped[item.reason] += 1
+            if again:
+                self._counted[item.reason] += 1
         elif type(item) is Document:
             self.documents += 1
             self.payload_bytes += len(item.record.payload)
@@ -74,7 +78,9 @@ class SourceReport:
         return {
             "source": self.url,
             "sequence": self.sequence,
+            "replaces": self.replaces,
             "outcome": self.outcome,
+            "reason": self.reason,
             "records": self.records,
             "documents": self.documents,
             "stubs": dict(self.stubs),

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
-from streams.errors import SourceError
+from streams.errors import SourceError, SourceUnavailable
 
 T = TypeVar("T")
 PIECE_BYTES: Final = 1 << 20
@@ -186,7 +186,7 @@ class RemoteFile:
                 status = getattr(error, "status", 0)
                 final = 400 <= status < 500 and status not in _WORTH_A_RETRY
                 if number == TRIES or final:
-                    raise SourceError(
+                    raise (SourceError if final else SourceUnavailable)(
                         f"{self._url} cannot be read now: {type(error).__name__} {error}; try again"
                     ) from error
                 pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE_SECONDS)

@@ -7,13 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 from kafka import TopicPartition
 from kit.crawl_files import write_jsonl
 from kit.processes import Worker
 
 from streams import books, clients, generations
-from streams.ingest.booking import Booking
+from streams.ingest.booking import Booking, read_bookings
 from streams.positions import NO_ORIGIN, Kind, Origin, unpack_origin, unpack_raw_header
 from streams.records import RawDocument, RawStub, decode
 from streams.settings import Settings
@@ -35,8 +34,7 @@ class Raw:
 
     def __init__(self, settings: Settings) -> None:
         self.booked: dict[str, list[Booking]] = {}
-        for entry in books.read_book(settings, "sources").values():
-            booking = msgspec.msgpack.decode(entry.value, type=Booking)
+        for _, booking in read_bookings(settings).values():
             self.booked.setdefault(booking.url, []).append(booking)
         self.records = 0
         self.repeated = 0

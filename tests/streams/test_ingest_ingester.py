@@ -18,10 +18,12 @@ from monitoring.metrics import IngestMetrics
 from streams import books, clients, generations, topics
 from streams.broker import Broker
 from streams.errors import Fenced, LaneRecreated, LaneTrimmed, SourceError
-from streams.ingest.booking import Booking, SourceBook, booking_key, new_booking, transactional_id
+from streams.ingest.booking import Booking, booking_key, new_booking
 from streams.ingest.ingester import Ingester, preview
 from streams.ingest.raw_tails import read_tails
+from streams.ingest.shards import transactional_id
 from streams.ingest.source import inspect
+from streams.ingest.source_book import SourceBook
 from streams.positions import unpack_origin
 from streams.settings import Settings, to_environment
 
@@ -112,12 +114,26 @@ def test_a_known_file_is_passed_over_and_a_changed_one_read_again(made: Settings
     assert Raw(made).records == 110
 
 
-def test_a_file_of_unknown_format_is_refused_before_anything_is_sent(made: Settings, tmp_path: Path) -> None:
-    good, bad = lines(tmp_path / "a.jsonl", 5), tmp_path / "b.csv"
+def test_what_cannot_be_read_is_booked_with_its_reason_and_stops_no_other(
+    made: Settings, tmp_path: Path
+) -> None:
+    bad, good = tmp_path / "a.csv", lines(tmp_path / "b.jsonl", 5)
     bad.write_text("hello")
-    with pytest.raises(SourceError, match="of no known format"):
-        Ingester(made).run([str(good), str(bad)])
-    assert ends(made) == 0
+    inputs = [str(bad), str(tmp_path / "gone.warc"), str(good)]
+    reports = Ingester(made).run(inputs)
+    assert [report.outcome for report in reports] == ["refused", "vanished", "done"]
+    assert "of no known format" in reports[0].reason
+    assert Raw(made).of(good) == expected(good)
+    (booking,) = Raw(made).booked[str(bad)]
+    assert (booking.outcome, booking.kind, booking.counts) == ("refused", None, {})
+    assert booking.reason == reports[0].reason
+
+    offsets = [entry.offset for entry in books.read_log(made, "sources")]
+    assert [report.outcome for report in Ingester(made).run(inputs)] == ["refused", "vanished", "known"]
+    assert [entry.offset for entry in books.read_log(made, "sources")] == offsets, "booked once a state"
+    bad.write_text('{"text": "now it is JSON"}\n')
+    (report,) = Ingester(made).run([str(bad)])
+    assert (report.outcome, report.documents) == ("done", 1)
 
 
 def stopped_after(n: int) -> Callable[[], bool]:
@@ -174,7 +190,8 @@ def test_a_file_that_grows_while_it_is_read_is_said_to_have_changed(made: Settin
 def test_another_reader_version_does_not_go_on_with_a_source(made: Settings, tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", 5)
     with books.BookWriter(made, transactional_id()) as writer:
-        book = SourceBook(made, writer)
+        book = SourceBook(made)
+        book.catch_up()
         booking = msgspec.structs.replace(new_booking(inspect(str(path))), reader=0)
         writer.append("sources", [(booking_key(booking.source), msgspec.msgpack.encode(booking))])
         assert book.unfinished() == []
@@ -184,13 +201,13 @@ def test_another_reader_version_does_not_go_on_with_a_source(made: Settings, tmp
 
 def test_foreign_records_at_the_end_of_a_lane_are_stepped_over(made: Settings, tmp_path: Path) -> None:
     Ingester(made).run([str(lines(tmp_path / "a.jsonl", 100))])
-    tails = read_tails(made, 4)
+    tails = read_tails(made, range(4))
     producer = clients.sync_producer(made)
     for _ in range(5):
         producer.send("raw", b"not ours", key=b"x", partition=2)
     producer.flush()
     producer.close()
-    assert read_tails(made, 4) == tails
+    assert read_tails(made, range(4)) == tails
 
 
 def test_a_lane_whose_last_record_was_deleted_stops_ingest(made: Settings, tmp_path: Path) -> None:
