@@ -61,6 +61,10 @@ class StubReason(enum.StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     NOT_AN_OBJECT = "not_an_object"
     NO_TEXT = "no_text"
+    VANISHED = "vanished"
+    """A file of a bundle that is gone since it was listed."""
+    CHANGED = "changed"
+    """A file of a bundle that is another one by now, or was written to while it was read."""
 
 
 DAMAGE: Final = frozenset({StubReason.TRUNCATED, StubReason.UNREADABLE})

@@ -6,7 +6,7 @@ name, or a path of names between dots where no field has the whole as its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import date, time
 from typing import Any, Final, TypeAlias
 
@@ -46,39 +46,48 @@ class RowMapping:
         self._wanted = tuple(name for name in fields.metadata if name != _ALL)
         roles = (fields.text, fields.html, fields.url, fields.id, fields.title, self._wanted)
         self._named = frozenset(name for role in roles for name in role)
+        asked = self._named.union(fields.fetched_at)
+        self._asked = asked.union(name.partition(".")[0] for name in asked)
 
     def columns(self, names: Iterable[str]) -> list[str]:
         """Return which of a table's columns the mapping needs, in their order."""
-        fields = self._fields
-        roles = (
-            fields.text,
-            fields.html,
-            fields.url,
-            fields.id,
-            fields.title,
-            fields.fetched_at,
-            self._wanted,
-        )
-        asked = {name for role in roles for name in role}
-        asked = asked | {name.partition(".")[0] for name in asked}
-        return [name for name in names if self._everything or name in asked]
+        return [name for name in names if self._everything or name in self._asked]
 
-    def item(self, row: Row, index: int, start: int, body: bytes | None = None) -> Item:
-        """Return what becomes of a row; `start` is its offset in the file as stored, `body` what a stub shows of it, by default its fields as JSON.
+    def names_field(self, name: str) -> bool:
+        """Whether the mapping names a field (or one within it): its values are wanted at any length."""
+        return name in self._asked
 
-        A text that is bytes (a binary column) is passed on as it is, its encoding to be detected.
+    def item(
+        self,
+        row: Row,
+        index: int,
+        start: int,
+        body: bytes | None = None,
+        *,
+        strings: Container[str] = (),
+        valid: bool = True,
+    ) -> Item:
+        """Return what becomes of a row; `start` is its offset in the file as stored.
+
+        `body` is what a stub shows of it, by default its short fields as JSON. Bytes are passed on as they
+        are: as UTF-8 where the field is one of `strings` (checked here unless they are known to be `valid`),
+        else (a binary column) in an encoding that is to be detected.
         """
         text = media_type = None
+        field = ""
         for name, kind in self._texts:
             found = row.get(name) if name in row else _dig(row, name)
             if isinstance(found, str | bytes):
-                text, media_type = found, kind
+                text, media_type, field = found, kind, name
                 break
         if text is None or media_type is None:
             return self._stub(StubReason.NO_TEXT, index, start, _shown(row) if body is None else body)
         payload = text.encode() if isinstance(text, str) else text
         if len(payload) > self._max_bytes:
             return self._stub(StubReason.OVER_LONG, index, start, payload if body is None else body)
+        utf8 = isinstance(text, str) or field in strings
+        if utf8 and not valid and not _is_utf8(payload):
+            return self._stub(StubReason.INVALID_UTF8, index, start, payload)
         if not payload.strip():
             return Skip(index, SkipReason.EMPTY)
         fields = self._fields
@@ -91,7 +100,7 @@ class RowMapping:
                 source=self._source,
                 content_type=media_type,
                 payload=payload,
-                charset="utf-8" if isinstance(text, str) else "",
+                charset="utf-8" if utf8 else "",
                 fetched_at=fetched_at[:64],
                 title=self._first(row, fields.title)[1][:MAX_FIELD_CHARACTERS],
                 metadata=self._metadata(row, dated),
@@ -162,6 +171,14 @@ def scalar_text(value: Any) -> str:
         except UnicodeDecodeError:
             return ""
     return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _json(value: Any) -> str:
