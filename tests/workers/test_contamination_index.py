@@ -150,6 +150,14 @@ def test_a_short_item_matches_a_whole_text_and_nothing_else():
     assert short.shares("Who is the president now?") == {}
 
 
+@pytest.mark.parametrize("size", range(1, GRAM + 1))
+def test_at_which_length_an_item_is_short(size):
+    item = " ".join(WORDS[:size])
+    exam = index(item)
+    assert (exam.short, exam.shares(item)) == (int(size < GRAM), {"exam": 1.0})
+    assert exam.shares(f"{item} {' '.join(FILLER[:30])}") == ({"exam": 1.0} if size == GRAM else {})
+
+
 def test_the_largest_share_of_each_benchmark_is_told():
     both = ContaminationIndex(
         {
