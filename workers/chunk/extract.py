@@ -76,7 +76,7 @@ def extract(
         raise Unusable(Reason.EMPTY)
     if len(text) > max_text_characters:
         raise Unusable(Reason.TOO_LONG, f"text of {len(text)} characters, {max_text_characters} allowed")
-    return Extracted(clean_title(document.title or _title_of(html, text, document.url)), text, html)
+    return Extracted(clean_title(document.title or title_of(html, text, document.url)), text, html)
 
 
 def canonical(text: str) -> str:
@@ -141,7 +141,8 @@ def _names(part: str, host: str) -> bool:
     return len(name) >= 3 and name in host
 
 
-def _title_of(html: str, text: str, url: str) -> str:
+def title_of(html: str, text: str, url: str) -> str:
+    """Return what a document is called by its own words: its title element, else a heading of Markdown."""
     if html:
         return subject(_title(html), text, url)
     heading = _MARKDOWN_HEADING.match(text)
