@@ -110,18 +110,21 @@ class Folded:
         """Collapse runs of white space, drop and expand characters, and note where lengths changed."""
         if not dropped and not longer and "  " not in text:
             return text
-        gone = re.escape(dropped)
-        patterns = [f"[ {gone}]{{2,}}"]
-        if gone:
-            patterns.append(f"[{gone}]")
+        patterns = ["  +"]
+        if dropped:  # may stand among spaces
+            gone = re.escape(dropped)
+            patterns = [f"[ {gone}]{{2,}}|[{gone}]"]
         if longer:
             patterns.append(f"[{re.escape(''.join(longer))}]")
+        # One search each: a pattern with alternatives looks closely at every single space.
+        runs = sorted(
+            (found.span() for pattern in patterns for found in re.finditer(pattern, text)),
+        )
         parts: list[str] = []
         starts, places = self._starts, self._places
         done = length = 0
-        for found in re.finditer("|".join(patterns), text):
-            start, end = found.span()
-            run = found[0]
+        for start, end in runs:
+            run = text[start:end]
             made = longer.get(run) or (" " if " " in run else "")
             parts += (text[done:start], made)
             length += start - done + len(made)
