@@ -1,14 +1,15 @@
 """An OpenAI-compatible server that fails on request: in the test's event loop, or as a process of its own.
 
 It answers with the prompt itself. What goes wrong is said in one of three ways:
-- by a mark in the prompt, `[[500]]`, `[[never*2]]`: that prompt meets that fault always, or its first two times;
+- by a mark in the prompt, `[[500]]`, `[[never*2]]`: it meets that fault always, or its first two times;
 - by shares (`Faults.shares`), drawn from a hash of seed, prompt and how often the prompt was seen, so that a
   run meets the same faults in whatever order its calls arrive;
 - for all at once: `hanging`, `sick` (every answer is that status), `key` and `model` that it insists on.
 
 Faults: a status (`500`, `429`, `400`, `404`, …), `never` (no answer), `broken` (no JSON), `truncated` (the
-connection ends within the body), `reset` (it ends before the headers), `huge` (2 MB), `huge-chunked` (the same
-without a length), `empty` (no choices), `null` (null for a text), `types` (a number for a text), `surrogate`.
+connection ends within the body), `reset` (it ends before the headers), `kill` (the whole server dies),
+`huge` (2 MB), `huge-chunked` (the same without a length), `empty` (no choices), `null` (null for a text),
+`types` (a number for a text), `surrogate` (half of a pair), `gzip` (compressed although not asked for).
 
 `counts` holds how often each prompt was asked, `answered` how often it was answered rightly.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import hashlib
 import json
 import math
@@ -74,6 +76,7 @@ class FaultServer:
         self.keep_bodies = False
         self.running = 0
         self.most_running = 0
+        self.killed = 0
         self.waiting = 0
         self._slots: asyncio.Semaphore
         self._runner: web.AppRunner | None = None
@@ -197,20 +200,39 @@ class FaultServer:
         if fault.isdigit():
             words = f"This model's maximum context length is 10 tokens: {prompt}" if fault == "400" else fault
             return self._error(int(fault), words)
-        if fault == "never":
+        if fault in {"never", "kill"}:
+            if fault == "kill":
+                self.killed += 1
+                self._killing = asyncio.create_task(self.kill())
             await asyncio.Event().wait()
-        if fault == "reset":
-            reset(request.transport)
-            return web.Response()
-        if fault == "broken":
-            return web.Response(text='{"choices": [{"mess', content_type="application/json")
-        if fault == "truncated":
+        if fault in {"reset", "truncated"}:
             response = web.StreamResponse(headers={"Content-Length": "1000"})
-            await response.prepare(request)
-            await response.write(b'{"choices": [')
+            if fault == "truncated":
+                await response.prepare(request)
+                await response.write(b'{"choices": [')
             reset(request.transport)
             return response
         text = "x" * HUGE if fault.startswith("huge") else prompt[: self.faults.cut_answers]
+        raw = self._json(body, prompt, choice, text, fault)
+        if fault == "huge-chunked":
+            response = web.StreamResponse()
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            for i in range(0, len(raw), 65536):
+                await response.write(raw[i : i + 65536].encode())
+            return response
+        headers = {"Content-Type": "application/json"}
+        if fault == "gzip":
+            return web.Response(
+                body=gzip.compress(raw.encode()), headers={**headers, "Content-Encoding": "gzip"}
+            )
+        if not fault:
+            self.answered[prompt] += 1
+        return web.Response(text=raw, content_type="application/json")
+
+    def _json(self, body, prompt, choice, text, fault) -> str:
+        if fault == "broken":
+            return '{"choices": [{"mess'
         whole = {
             "id": "1",
             "object": "chat.completion",
@@ -225,22 +247,11 @@ class FaultServer:
         if fault == "empty":
             whole["choices"] = []
         elif fault == "null":
-            whole["choices"] = [{"message": {"content": None}, "finish_reason": "length"}]
+            whole["choices"] = [{**choice(None), "finish_reason": "length"}]
         elif fault == "types":
-            whole["choices"] = [{"message": {"content": 7}}]
+            whole["choices"] = [choice(7)]
         raw = json.dumps(whole)
-        if fault == "surrogate":
-            raw = raw.replace(json.dumps(text), '"\\ud800"')
-        if fault == "huge-chunked":
-            response = web.StreamResponse()
-            response.enable_chunked_encoding()
-            await response.prepare(request)
-            for i in range(0, len(raw), 65536):
-                await response.write(raw[i : i + 65536].encode())
-            return response
-        if not fault:
-            self.answered[prompt] += 1
-        return web.Response(text=raw, content_type="application/json")
+        return raw.replace(json.dumps(text), '"\\ud800"') if fault == "surrogate" else raw
 
     def _error(self, status: int, message: str) -> web.Response:
         headers = {}
