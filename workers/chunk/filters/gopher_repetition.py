@@ -13,12 +13,12 @@ words, which clears most pages of them. All this only saves work: the verdict is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.settings.filters import GopherRepetitionSettings
-from workers.chunk.filters.page import Page
+from workers.chunk.filters.page import Page, Tally
 from workers.chunk.filters.reasons import FilterReason, Finding, above
 
 _TOP: Final = {
@@ -104,51 +104,71 @@ def _n_grams(page: Page, limits: GopherRepetitionSettings) -> Finding | None:
     if len(words) < min(top):
         return None
     tally = page.tally
-    repeated = _repeated(words, 4)
+    repeats = _repeats(words, 4)
     for n, most in top.items():
         if len(words) < n:
             continue
-        if n < 4:
-            # An n-gram occurs once (then the first is the top), or as often as its words at most.
-            bound = n * tally.recurring_characters + (n - 1) * tally.recurring
-            if max(bound, len(" ".join(words[:n]))) <= most * size:
-                continue
-            places: Iterable[int] = range(len(words) - n + 1)
+        if n == 4:
+            gram = words[repeats.top : repeats.top + 4]
+            characters = repeats.times * (sum(map(len, gram)) + 3)
+        elif max(_bound(tally, n), len(" ".join(words[:n]))) > most * size:
+            characters = _top_characters(words, n)
         else:
-            places = repeated or (0,)
-        characters = _top_characters(words, n, places)
+            continue
         if characters / size > most:
             return above(_TOP[n], characters / size, most, f"characters in the top {n}-gram, share")
-    if not repeated or _covered(words, repeated) <= min(duplicate.values()) * size:
-        return None
+    covered = _covered(words, repeats.later) if repeats.later else 0
     for n, most in duplicate.items():
-        characters = _duplicate_characters(words, n, repeated)
+        if covered <= most * size:
+            continue
+        characters = _duplicate_characters(words, n, repeats.places)
         if characters / size > most:
             return above(_DUPLICATE[n], characters / size, most, f"characters in duplicate {n}-grams, share")
     return None
 
 
-def _repeated(words: Sequence[str], n: int) -> list[int]:
-    """Return where n-grams start that occur twice or more (by their hashes: perhaps one too many)."""
+def _bound(tally: Tally, n: int) -> int:
+    """Return the most characters of an n-gram that recurs: it does so no more often than its words."""
+    return n * tally.recurring_characters + (n - 1) * tally.recurring
+
+
+class _Repeats(NamedTuple):
+    """n-grams that occur twice or more."""
+
+    places: list[int]  # the words at which one starts
+    later: list[int]  # of these, all but each one's first
+    top: int  # where the first of the most frequent starts
+    times: int  # how often that occurs: 1 where nothing is repeated
+
+
+def _repeats(words: Sequence[str], n: int) -> _Repeats:
+    """Find n-grams that recur, by their hashes: 64 bits, so a page of a million words errs once in 10^7."""
     hashes = list(map(hash, zip(*(islice(words, i, None) for i in range(n)), strict=False)))
-    if len(set(hashes)) == len(hashes):
-        return []
-    seen: set[int] = set()
-    add = seen.add
-    again = {value for value in hashes if value in seen or add(value)}
-    return [start for start, value in enumerate(hashes) if value in again]
+    counts = Counter(hashes)
+    if len(counts) == len(hashes):
+        return _Repeats([], [], 0, 1)
+    again = {value for value, count in counts.items() if count > 1}
+    places = [place for place, value in enumerate(hashes) if value in again]
+    later = []
+    for place in places:
+        if (value := hashes[place]) in again:
+            again.remove(value)
+        else:
+            later.append(place)
+    times = max(counts.values())
+    return _Repeats(places, later, next(at for at in places if counts[hashes[at]] == times), times)
 
 
-def _top_characters(words: Sequence[str], n: int, places: Iterable[int]) -> int:
+def _top_characters(words: Sequence[str], n: int) -> int:
     """Return the characters, spaces included, that the first of the most frequent n-grams has."""
-    [(gram, count)] = Counter(tuple(words[place : place + n]) for place in places).most_common(1)
+    [(gram, count)] = Counter(zip(*(islice(words, i, None) for i in range(n)), strict=False)).most_common(1)
     return count * (sum(map(len, gram)) + n - 1)
 
 
-def _covered(words: Sequence[str], repeated: Sequence[int]) -> int:
-    """Return the characters of the words that stand in a repeated 4-gram."""
+def _covered(words: Sequence[str], starts: Sequence[int]) -> int:
+    """Return the characters of the words that stand in 4-grams which start there."""
     characters = end = 0
-    for start in repeated:
+    for start in starts:
         begin, end = max(start, end), start + 4
         characters += sum(map(len, words[begin:end]))
     return characters

@@ -59,7 +59,11 @@ class Page:
     @cached_property
     def lines(self) -> list[str]:
         """Lines that are not blank."""
-        return [line for line in self.text.split("\n") if line and not line.isspace()]
+        return [line for line in self._split if line and not line.isspace()]
+
+    @cached_property
+    def _split(self) -> list[str]:
+        return self.text.split("\n")
 
     @cached_property
     def lower(self) -> str:
@@ -78,7 +82,7 @@ class Page:
         text = self.text
         if text[:1] == "\n" or text[-1:] == "\n":
             return _LINE_BREAK.split(text)
-        return [line for line in text.split("\n") if line] or [""]
+        return [line for line in self._split if line] or [""]
 
     @cached_property
     def words(self) -> list[str]:
@@ -98,8 +102,11 @@ class Page:
             length = len(word)
             if count > 1:
                 length *= count
-                recurring_characters = max(recurring_characters, length)
-                recurring = max(recurring, count)
+                # Comparing is half as dear as calling max.
+                if length > recurring_characters:  # noqa: PLR1730
+                    recurring_characters = length
+                if count > recurring:  # noqa: PLR1730
+                    recurring = count
             characters += length
             if word.isalpha():
                 alpha += count
