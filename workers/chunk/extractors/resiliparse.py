@@ -22,11 +22,16 @@ _CHROME: Final = "nav, aside, footer"
 
 # Each block ends its line, also within a table's row; so blocks in short cells become spaces. Long cells are
 # those of tables that lay out a page: their paragraphs stay.
+_TABLE: Final = r"/?t(?:[dhr]|able|body|head|foot)[\s>]"
+_BLOCKS: Final = r"(?:p|div|br|center|h[1-6])(?=[\s/>])"
 _CELL: Final = re.compile(
-    r"(<t[dh](?=[\s>])[^<>]{0,300}+>)(.{1,400}?)(?=</?t(?:[dhr]|able|body|head|foot)[\s>])",
-    re.IGNORECASE | re.DOTALL,
+    # Nothing is done, and nothing called, for a cell without a block.
+    rf"(<t[dh](?=[\s>])[^<>]{{0,300}}+>)((?:[^<]++|<(?!{_TABLE}|{_BLOCKS})){{0,40}}+<{_BLOCKS}"
+    rf"(?:[^<]++|<(?!{_TABLE})){{0,80}}+)(?=<{_TABLE})",
+    re.IGNORECASE,
 )
-_BLOCK: Final = re.compile(r"<(/?)(p|div|br|center|h[1-6])(?=[\s/>])[^<>]{0,300}+>", re.IGNORECASE)
+_MAX_CELL: Final = 400
+_BLOCK: Final = re.compile(rf"<(/?)({_BLOCKS})[^<>]{{0,300}}+>", re.IGNORECASE)
 _WITHOUT_DEPTH: Final = frozenset({"p", "br"})
 
 MAIN_CONTENT: Final[dict[str, Any]] = {
@@ -62,6 +67,8 @@ class ResiliparseExtractor:
 def _on_one_line(cell: re.Match[str]) -> str:
     """Return a cell without the blocks in it, unless that would open or close what stands around it."""
     content = cell[2]
+    if len(content) > _MAX_CELL:
+        return cell[0]
     depth: dict[str, int] = {}
     for end, name in _BLOCK.findall(content):
         if (kind := name.lower()) not in _WITHOUT_DEPTH:
