@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from kit.crawl_files import response, warc_record, write_warc
+from kit.unfiltered import UNFILTERED
 from kit.whole_lanes import Lanes
 
 from streams import clients
@@ -44,6 +45,7 @@ SMALL = [
     "ingest.max_document_bytes=100000",
     "--set",
     "trainer.heldout_share=0",
+    *(word for family in UNFILTERED for word in ("--set", f"chunk.filters.{family}.mode=off")),
 ]
 PAGES = 12
 HOSTILE = (

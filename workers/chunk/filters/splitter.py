@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Final
 
 _MEMORY_PIECES: Final = 65_536
+"""Twice as many at most, some 30 MB: the last full table is kept beside the new one."""
 _MEMORY_CHARACTERS: Final = 48
 """A longer piece is rare, and seldom met twice."""
 _LONGEST_CAREFUL: Final = 400
@@ -85,12 +86,17 @@ _SENTENCE_ENDS: Final = frozenset(
 
 
 class _Pieces(dict[str, tuple[str, ...]]):
-    """What pieces were cut into; forgets all when full, which costs a few milliseconds now and then."""
+    """What pieces were cut into. When full it begins anew, and takes over from its former self what is met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._former: dict[str, tuple[str, ...]] = {}
 
     def __missing__(self, piece: str) -> tuple[str, ...]:
-        cut = cut_piece(piece)
+        cut = self._former.get(piece) or cut_piece(piece)
         if len(piece) <= _MEMORY_CHARACTERS:
             if len(self) >= _MEMORY_PIECES:
+                self._former = dict(self)
                 self.clear()
             self[piece] = cut
         return cut
