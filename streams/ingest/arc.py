@@ -13,15 +13,13 @@ from typing import Final, NamedTuple
 
 from streams.ingest.capture import MAX_URL_CHARACTERS, CaptureReader, Claims
 from streams.ingest.items import Item, SkipReason, Stub, StubReason, digest, stub
+from streams.ingest.members import Members
 from streams.ingest.source import Source
 from streams.ingest.stored import StoredFile
 from streams.settings import IngestSettings
 
 MAX_LINE_BYTES: Final = 16 * 1024
-_FIRST_BYTES: Final = 32
-_STEP_BYTES: Final = 16
-"""A line is read in such steps: no more is read too far than the shortest line has, so that what follows a
-record in its member is not mixed up with the next."""
+_STEP_BYTES: Final = 512
 _FIELDS: Final = {1: 5, 2: 10}
 _DATE: Final = re.compile(rb"\d{14}")
 _VERSION: Final = re.compile(rb"(\d) \d+ ")
@@ -48,7 +46,7 @@ class ArcReader(CaptureReader):
     swallowed_bytes = 4096
 
     def __init__(self, file: StoredFile, source: Source, settings: IngestSettings) -> None:
-        super().__init__(file, source, settings)
+        super().__init__(file, source, settings, Members(file, source.compression))
         self._over = b""  # read too far
         self._read = 0  # expanded bytes up to the end of `_over`
         self._fields = _FIELDS[1]
@@ -70,11 +68,16 @@ class ArcReader(CaptureReader):
         """Yield an item for each record, in order; held back as `WarcReader` does."""
         held: Item | None = None
         try:
-            while self._next_line():
-                if held is not None:
-                    yield held
-                    held = None
+            while (begin := self._next_line()) is not None:
                 line = self._parse()
+                # Where the rest of its own member is no record, its length is too short.
+                short = line is None and self._alone and begin == self._start
+                if held is not None and not short:
+                    yield held
+                self._index -= short
+                held = None
+                self._alone = self._packed.compressed and begin != self._start
+                self._start = begin
                 if line is None:
                     cut = not self._ended and not self.read(1)
                     yield self._from_start(StubReason.TRUNCATED if cut else StubReason.UNREADABLE)
@@ -106,16 +109,18 @@ class ArcReader(CaptureReader):
         after = b"".join(self._file.stored(end, 4))
         return end + len(after) - len(after.lstrip(b"\r\n"))
 
-    def _next_line(self) -> bool:
-        """Read the line of the next record; False at the end of the file. Line ends before it are none."""
+    def _next_line(self) -> int | None:
+        """Read the line of the next record; return where the record begins in the file, None at its end.
+
+        Line ends before it are none. What is read too far is of the same member, as all pieces are.
+        """
         data = b""
         while not data:
-            piece = self.read(_FIRST_BYTES)
+            piece = self.read(_STEP_BYTES)
             if not piece:
-                return False
+                return None
             data = piece.lstrip(b"\r\n")
         start = self._frame() if self._packed.compressed else self._read - len(self._over) - len(data)
-        self._alone, self._start = self._packed.compressed and start != self._start, start
         while b"\n" not in data and len(data) < MAX_LINE_BYTES:
             piece = self.read(_STEP_BYTES)
             if not piece:
@@ -125,7 +130,7 @@ class ArcReader(CaptureReader):
         self._over = after + self._over
         self._end = self._read - len(self._over)
         self._ended = bool(found)
-        return True
+        return start
 
     def _parse(self) -> _Line | None:
         """Split the line; None where it is none of a record."""

@@ -25,6 +25,7 @@ from streams.ingest.items import (
     fallback_id,
     stub,
 )
+from streams.ingest.members import Members
 from streams.ingest.packed import Packed
 from streams.ingest.source import Source
 from streams.ingest.stored import StoredFile
@@ -58,12 +59,14 @@ class CaptureReader:
     swallowed_bytes: int
     """At most so long is what it finds."""
 
-    def __init__(self, file: StoredFile, source: Source, settings: IngestSettings) -> None:
+    def __init__(
+        self, file: StoredFile, source: Source, settings: IngestSettings, packed: Packed | Members
+    ) -> None:
         self._file = file
         self._size = file.size
         self._name = source.name
         self._max_bytes = settings.max_document_bytes
-        self._packed = Packed(file, source.compression)
+        self._packed = packed
         self._frame = self._packed.frame  # offset of the compressed member being read; 0 for a plain file
         self._body: ByteSource  # of the record at hand
         self._index = 0  # of the record at hand

@@ -15,8 +15,8 @@ import msgspec
 
 from streams.records import STUB_HEAD_BYTES, RawDocument, RawStub
 
-READER_VERSION: Final = 1
-"""Of both readers together: raise it when a file would give other items or other indexes than before."""
+READER_VERSION: Final = 2
+"""Of all readers together: raise it when a file would give other items or other indexes than before."""
 
 
 class SkipReason(enum.StrEnum):

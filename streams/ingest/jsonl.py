@@ -23,7 +23,7 @@ from streams.ingest.items import (
     digest,
     stub,
 )
-from streams.ingest.packed import Packed
+from streams.ingest.members import Members
 from streams.ingest.rows import RowMapping
 from streams.ingest.source import Source
 from streams.ingest.stored import StoredFile
@@ -31,6 +31,8 @@ from streams.settings import IngestSettings
 
 _LINE_MARGIN_BYTES: Final = 64 * 1024
 """What a line may have beside its text."""
+_CUT: Final = frozenset({StubReason.INVALID_JSON, StubReason.INVALID_UTF8})
+"""What a last line without a line end looks like where the file was cut within it."""
 _BOM: Final = b"\xef\xbb\xbf"
 _DECODER: Final = msgspec.json.Decoder()
 
@@ -47,7 +49,7 @@ class JsonlReader:
         self._name = source.name
         self._max_bytes = settings.max_document_bytes
         self._mapping = RowMapping(settings.fields, self._name, self._max_bytes)
-        self._packed = Packed(file, source.compression)
+        self._packed = Members(file, source.compression)
         self._compressed, self._member = self._packed.compressed, self._packed.frame
         self._index = 0
         self._start = 0  # of the line at hand, in the file (of its member where that is compressed)
@@ -62,9 +64,11 @@ class JsonlReader:
         except OSError as error:
             if error.errno is not None:
                 raise SourceError(f"{self._name} cannot be read now: {error.strerror}; try again") from error
-            yield self._rest(StubReason.TRUNCATED if self._packed.cut() else StubReason.UNREADABLE)
+            yield self._rest(StubReason.UNREADABLE)
             return
         last = self._item(self._unended) if self._unended else None
+        if isinstance(last, Stub) and last.record.reason in _CUT:
+            last = self._stub(StubReason.TRUNCATED, (self._unended,))
         if self._packed.ends_whole():
             if last is not None:
                 yield last

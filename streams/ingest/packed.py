@@ -23,6 +23,7 @@ class _WalkedFile:
     def __init__(self, file: StoredFile) -> None:
         self._file, self._refusal = file, check_dictionary(file)
         self.walk = FrameWalk()
+        self.tell = file.tell
 
     def read(self, size: int = -1, /) -> bytes:
         if self._refusal:

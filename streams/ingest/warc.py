@@ -17,6 +17,10 @@ from streams.ingest import bounded, http_header
 from streams.ingest.bounded import PIECE_BYTES
 from streams.ingest.capture import MAX_URL_CHARACTERS, CaptureReader, Claims
 from streams.ingest.items import Item, Skip, SkipReason, Stub, StubReason
+from streams.ingest.packed import Packed
+from streams.ingest.source import Source
+from streams.ingest.stored import StoredFile
+from streams.settings import IngestSettings
 
 _RESPONSE: Final = int(WarcRecordType.response)
 _CONVERSION: Final = int(WarcRecordType.conversion)
@@ -43,6 +47,11 @@ class WarcReader(CaptureReader):
 
     swallowed_bytes = len(_SWALLOWED)
 
+    def __init__(self, file: StoredFile, source: Source, settings: IngestSettings) -> None:
+        packed = Packed(file, source.compression)
+        super().__init__(file, source, settings, packed)
+        self._stream = packed.stream
+
     swallowed = staticmethod(lambda body: _SWALLOWED in body)
 
     def __iter__(self) -> Iterator[Item]:
@@ -53,9 +62,8 @@ class WarcReader(CaptureReader):
         """
         if self._size == 0:
             return
-        packed = self._packed
-        records = ArchiveIterator(packed.stream, parse_http=False, stream_detect=False, inplace=True)
-        compressed = packed.compressed
+        records = ArchiveIterator(self._stream, parse_http=False, stream_detect=False, inplace=True)
+        compressed = self._packed.compressed
         held: Item | None = None
         try:
             for record in records:

@@ -6,7 +6,7 @@ walk decompresses nothing and costs some microseconds a frame.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import zstandard
 
@@ -22,6 +22,47 @@ _DICTIONARY: Final = 0x184D2A5D
 _RLE, _RESERVED = 1, 3
 _DICTIONARY_ID_BYTES: Final = (0, 1, 2, 4)
 _CONTENT_SIZE_BYTES: Final = (0, 2, 4, 8)
+
+
+class FrameHeader(NamedTuple):
+    """What comes before a frame's blocks."""
+
+    length: int  # bytes
+    checksum: int  # bytes behind the last block
+    is_skipped: bool = False
+    skipped: int = 0  # bytes that follow then
+
+
+def frame_header(data: bytes, at: int, start: int) -> FrameHeader | None:
+    """Read the header at `at`, of which 8 bytes must be there; None where it is none.
+
+    `start` is its offset in the file: raises `OSError` (without a number: it is about content) for a
+    dictionary in the middle. A file has one, at its begin, where it was checked.
+    """
+    magic = int.from_bytes(data[at : at + 4], "little")
+    if magic == _MAGIC:
+        flags = data[at + 4]
+        single, content = flags >> 5 & 1, _CONTENT_SIZE_BYTES[flags >> 6]
+        length = 5 + (not single) + _DICTIONARY_ID_BYTES[flags & 3] + (content or single)
+        return FrameHeader(length, 4 if flags & 4 else 0)
+    if magic & ~0xF == _SKIPPABLE:
+        if magic == _DICTIONARY and start:
+            raise OSError("a dictionary in the middle of the file")
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        return FrameHeader(8, 0, is_skipped=True, skipped=size)
+    return None
+
+
+def block_header(data: bytes, at: int) -> tuple[int, bool]:
+    """Return the stored bytes of a block behind its header of three, and whether it is the frame's last.
+
+    Raises `OSError` for a reserved type.
+    """
+    head = int.from_bytes(data[at : at + 3], "little")
+    kind = head >> 1 & 3
+    if kind == _RESERVED:
+        raise OSError("a block of a reserved type")
+    return 1 if kind == _RLE else head >> 3, bool(head & 1)
 
 
 class FrameWalk:
@@ -67,11 +108,8 @@ class FrameWalk:
     def _block(self, data: bytes, at: int) -> int:
         if len(data) - at < 3:
             return 0
-        head = int.from_bytes(data[at : at + 3], "little")
-        kind = head >> 1 & 3
-        self.lost = kind == _RESERVED
-        self._skip = 1 if kind == _RLE else head >> 3
-        if head & 1:  # the last one
+        self._skip, last = block_header(data, at)
+        if last:
             self._blocks = False
             self._skip += self._checksum
         return 3
@@ -80,38 +118,46 @@ class FrameWalk:
         have = len(data) - at
         if have < 8:  # the shortest frame is longer
             return 0
-        magic = int.from_bytes(data[at : at + 4], "little")
-        if magic == _MAGIC:
-            flags = data[at + 4]
-            single, content = flags >> 5 & 1, _CONTENT_SIZE_BYTES[flags >> 6]
-            size = 5 + (not single) + _DICTIONARY_ID_BYTES[flags & 3] + (content or single)
-            if have < size:
-                return 0
-            self._blocks, self._checksum = True, 4 if flags & 4 else 0
-            return size
-        if magic & ~0xF == _SKIPPABLE:
-            if magic == _DICTIONARY and self._walked + at:
-                raise OSError("a dictionary in the middle of the file")
-            self._skip = int.from_bytes(data[at + 4 : at + 8], "little")
-            return 8
-        self.lost = True
-        return 0
+        header = frame_header(data, at, self._walked + at)
+        if header is None:
+            self.lost = True
+            return 0
+        if have < header.length:
+            return 0
+        self._skip, self._blocks, self._checksum = header.skipped, not header.is_skipped, header.checksum
+        return header.length
 
 
 def check_dictionary(file: StoredFile) -> str:
     """Say what is wrong with the dictionary that a file begins with; empty where nothing is, or none is."""
+    try:
+        read_dictionary(file)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return str(error)
+    return ""
+
+
+def read_dictionary(file: StoredFile) -> bytes:
+    """Return the dictionary that a file begins with, expanded; empty where there is none.
+
+    Raises `OSError` where it is longer than one may be, or broken.
+    """
     head = b"".join(file.stored(0, 8))
     if len(head) < 8 or int.from_bytes(head[:4], "little") != _DICTIONARY:
-        return ""
+        return b""
     size = int.from_bytes(head[4:], "little")
     if size > MAX_DICTIONARY_BYTES:
-        return f"a dictionary of {size} bytes"
+        raise OSError(f"a dictionary of {size} bytes")
     stored = b"".join(file.stored(8, size))
     if int.from_bytes(stored[:4], "little") != _MAGIC:
-        return ""
+        return stored
     try:
         expander = zstandard.ZstdDecompressor(max_window_size=2 * MAX_DICTIONARY_BYTES)
         expanded = expander.stream_reader(stored).read(MAX_DICTIONARY_BYTES + 1)
     except zstandard.ZstdError as error:
-        return f"an unreadable dictionary: {error}"
-    return "" if len(expanded) <= MAX_DICTIONARY_BYTES else "a dictionary that expands without end"
+        raise OSError(f"an unreadable dictionary: {error}") from error
+    if len(expanded) > MAX_DICTIONARY_BYTES:
+        raise OSError("a dictionary that expands without end")
+    return expanded
