@@ -22,6 +22,12 @@ from prometheus_client import (
 PREFIX: Final = "finestream"
 DEATHS: Final = ("EmptyOutcome", "RecordError", "RecordTooLarge", "killed_worker")
 """Dead letters that every stage may have; others carry the name of their error's class."""
+LLM_OUTCOMES: Final = (
+    "ok", "truncated", "refused", "error", "timeout", "lost", "unreachable", "turned_away", "unusable",
+    "too_long",
+)  # fmt: skip
+"""How a request to a model ends: `truncated` at max_tokens, `error` with a 5xx, `turned_away` with a 429,
+`unusable` with a body that is no answer."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -169,6 +175,24 @@ class IngestMetrics:
         self.sources = Counter(
             "ingest_sources_total", "Sources finished.", ["outcome"], namespace=PREFIX, registry=registry
         )
+        self.waiting = Gauge(
+            "ingest_waiting_files",
+            "New files that are not whole yet, or cannot be read now.",
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self.postponed = Gauge(
+            "ingest_postponed_sources",
+            "Sources that were begun and whose store cannot be read now.",
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "ingest_follow_lag_seconds",
+            "Age of the oldest source that is whole and not read yet.",
+            namespace=PREFIX,
+            registry=registry,
+        )
         for reason in reasons:
             self.skipped.labels(reason)
         for reason in stubs:
@@ -202,6 +226,57 @@ class SupervisorMetrics:
         """Say how a slot stands."""
         self._up.labels(slot).set(int(up))
         self._restarts.labels(slot).set(restarts)
+
+
+class EngineMetrics:
+    """The model that one stage asks. A call that was tried twice is two requests."""
+
+    def __init__(self, registry: CollectorRegistry, stage: str, model: str) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, ["stage", "model", *labels], namespace=PREFIX, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, ["stage", "model"], namespace=PREFIX, registry=registry).labels(
+                stage, model
+            )
+
+        requests = counter(
+            "llm_requests_total", "Requests to a model's servers, by how they ended.", "outcome"
+        )
+        self._requests = {outcome: requests.labels(stage, model, outcome) for outcome in LLM_OUTCOMES}
+        tokens = counter(
+            "llm_tokens_total",
+            "Tokens of answered requests; cached ones are among the prompt's.",
+            "kind",
+        )
+        self._prompt, self._cached, self._completion = (
+            tokens.labels(stage, model, kind) for kind in ("prompt", "cached", "completion")
+        )
+        self._seconds = Histogram(
+            "llm_request_seconds",
+            "From sending a request that was answered to its last byte.",
+            ["stage", "model"],
+            namespace=PREFIX,
+            registry=registry,
+            buckets=SECONDS,
+        ).labels(stage, model)
+        self.replicas_up = gauge("llm_replicas_up", "Servers that get requests.")
+        self.limit = gauge(
+            "llm_requests_limit", "Requests that may be under way, over all servers that are up."
+        )
+        self.inflight = gauge("llm_requests_inflight", "Requests under way.")
+        self.waiting = gauge("llm_requests_waiting", "Calls that wait for a place at a server.")
+
+    def ended(self, outcome: str) -> None:
+        """Count a request by one of `LLM_OUTCOMES`."""
+        self._requests[outcome].inc()
+
+    def answered(self, prompt: int, cached: int, completion: int, seconds: float) -> None:
+        """Count what an answer cost."""
+        self._prompt.inc(prompt)
+        self._cached.inc(cached)
+        self._completion.inc(completion)
+        self._seconds.observe(seconds)
 
 
 class TrainerMetrics:

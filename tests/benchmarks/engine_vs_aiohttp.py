@@ -4,7 +4,7 @@
 process of its own (a bare asyncio protocol on uvloop, so that it is never what is measured). Both loops make
 the same calls in this process, in turns: encode the request, POST it over one pooled session, read the
 answer's JSON. The bare one does nothing else: no deadline, no bound, no retry, no balance. CPU time of this
-process counts, the median of the rounds.
+process counts: the median of the rounds, of the ratio the median of each round's.
 
 Our runner's share (tail, window, durable commit) is not in it yet: this is the client alone. `profile` as an
 argument prints where the client's time goes instead.
@@ -24,13 +24,15 @@ import time
 import aiohttp
 import msgspec
 import uvloop
+from prometheus_client import CollectorRegistry
 
+from monitoring.metrics import EngineMetrics
 from streams import children
 from streams.settings.engines import EngineSettings
 from workers.engines.openai import Client, Message, Request, Sampling
 
-CALLS = 4_000
-ROUNDS = 5
+CALLS = 3_000
+ROUNDS = 7
 CONCURRENCY = 256
 GOAL_MS = 0.30
 GOAL_RATIO = 2.5
@@ -114,7 +116,8 @@ async def bare(url: str) -> float:
 async def ours(url: str, profile: cProfile.Profile | None = None) -> float:
     """Return CPU-ms a call of our client."""
     sampling = Sampling(temperature=0.0, max_tokens=64)
-    async with Client(EngineSettings(urls=(url,), concurrency=CONCURRENCY)) as client:
+    metrics = EngineMetrics(CollectorRegistry(), "instantiate", "default")
+    async with Client(EngineSettings(urls=(url,), concurrency=CONCURRENCY), metrics) as client:
 
         async def call(i: int) -> None:
             completion = await client.complete(
@@ -136,7 +139,7 @@ async def cost(call, profile: cProfile.Profile | None = None) -> float:
     return (time.process_time() - before) / CALLS * 1e3
 
 
-def figures(mine: float, plain: float) -> list[dict]:
+def figures(mine: float, plain: float, ratio: float) -> list[dict]:
     return [
         {
             "name": "engine_cpu_ms_per_call",
@@ -149,12 +152,12 @@ def figures(mine: float, plain: float) -> list[dict]:
         },
         {
             "name": "engine_vs_aiohttp",
-            "value": round(mine / plain, 3),
+            "value": round(ratio, 3),
             "unit": "ratio of CPU a call, client alone",
             "goal": GOAL_RATIO,
             "better": "lower",
             "baseline": "bare aiohttp loop doing the same calls in the same minute",
-            "met": round(mine / plain, 3) <= GOAL_RATIO,
+            "met": round(ratio, 3) <= GOAL_RATIO,
         },
     ]
 
@@ -184,7 +187,8 @@ def main() -> int:
         server.kill()
         server.wait()
     mine, plain = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print("\n".join(map(json.dumps, figures(mine, plain))))
+    ratio = statistics.median(a / b for a, b in rounds)
+    print("\n".join(map(json.dumps, figures(mine, plain, ratio))))
     return 0
 
 

@@ -9,7 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.metrics import (
     DEATHS,
+    LLM_OUTCOMES,
     BuildMetrics,
+    EngineMetrics,
     IngestMetrics,
     StageMetrics,
     SupervisorMetrics,
@@ -49,6 +51,7 @@ def everything(registry):
         "ingest": lambda: IngestMetrics(registry, SkipReason, StubReason, ("done", "damaged")),
         "supervisor": lambda: SupervisorMetrics(registry, ("chunk-0", "chunk-1")),
         "trainer": lambda: TrainerMetrics(registry, "main"),
+        "engine": lambda: EngineMetrics(registry, "judge", "m"),
     }
 
 
@@ -107,10 +110,17 @@ def test_a_process_owns_what_it_exports(scraped):
         "ingest": "finestream_ingest_",
         "supervisor": "finestream_supervised_",
         "trainer": "finestream_trainer_",
+        "engine": "finestream_llm_",
     }[name]
     assert all(family.startswith(prefix) for family in families)
     if name == "stage":
-        strangers = ("finestream_ingest", "finestream_trainer", "finestream_supervised", "finestream_build")
+        strangers = (
+            "finestream_llm",
+            "finestream_ingest",
+            "finestream_trainer",
+            "finestream_supervised",
+            "finestream_build",
+        )
         assert not [family for family in families if family.startswith(strangers)]
 
 
@@ -188,6 +198,23 @@ def test_the_trainer_starts_at_zero_and_counts():
     assert value(after, "trainer_wait_seconds_total", run="main", kind="supply") == 1.5
     assert value(after, "trainer_loss", run="main") != value(after, "trainer_loss", run="main")
     assert value(after, "trainer_checkpoint_offset", run="main", topic="judged", partition="3") == 17
+
+
+def test_an_engine_starts_at_zero_and_counts():
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry, "judge", "m")
+    _, before = scrape(registry)
+    names = {"stage": "judge", "model": "m"}
+    assert {value(before, "llm_requests_total", **names, outcome=o) for o in LLM_OUTCOMES} == {0}
+    kinds = ("prompt", "cached", "completion")
+    assert {value(before, "llm_tokens_total", **names, kind=kind) for kind in kinds} == {0}
+    assert value(before, "llm_replicas_up", **names) == value(before, "llm_requests_limit", **names) == 0
+    metrics.ended("timeout")
+    metrics.answered(10, 8, 2, 0.02)
+    _, after = scrape(registry)
+    assert value(after, "llm_requests_total", **names, outcome="timeout") == 1
+    assert [value(after, "llm_tokens_total", **names, kind=kind) for kind in kinds] == [10, 8, 2]
+    assert value(after, "llm_request_seconds_bucket", **names, le="0.025") == 1
 
 
 def test_slots_and_build_are_named():

@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple, Self
 import aiohttp
 import structlog
 
+from monitoring.metrics import EngineMetrics
 from streams.errors import AnswerTooLong, Broken, Misconfigured, Refused, Unavailable
 from streams.settings.engines import EngineSettings
 from workers.engines.openai import exchange, fit
@@ -71,8 +72,9 @@ class _Try(NamedTuple):
 class Client:
     """A model behind one or more servers. Lives in one event loop; `async with` opens and closes it."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, metrics: EngineMetrics | None = None) -> None:
         self.settings = settings
+        self._metrics = metrics
         secret = settings.api_key()
         self._key = secret.get_secret_value() if secret else ""
         self._wire = Wire(settings.model, settings.extra)
@@ -80,10 +82,16 @@ class Client:
             [Replica(url, settings.concurrency, settings.failures) for url in settings.urls], self._see_to
         )
         self.counts: Counter[str] = Counter()
-        """What happened: `completed`, `refused`, `broken`, and each reason of a retry."""
+        """Requests by how they ended (`monitoring.metrics.LLM_OUTCOMES`), and `broken` calls."""
         self._accepted: set[tuple[Api, bytes]] = set()
         self._asking: dict[tuple[Replica, Api, bytes], asyncio.Task[Sign]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        if metrics is not None:
+            replicas = self.pool.replicas
+            metrics.replicas_up.set_function(lambda: self.pool.up)
+            metrics.limit.set_function(lambda: sum(it.limit.value for it in replicas if it.up))
+            metrics.inflight.set_function(lambda: sum(it.outstanding for it in replicas))
+            metrics.waiting.set_function(lambda: self.pool.waiting)
         self._alone = asyncio.Lock()  # for suspects
         self._session: aiohttp.ClientSession
         self._prober: Prober
@@ -163,18 +171,25 @@ class Client:
                 completion = read(call.api, reply.body, replica.url, time.monotonic() - it.began)
                 replica.succeeded()
                 self._accept(call)
-                self.counts["completed"] += 1
+                self._count("truncated" if completion.finish_reason == "length" else "ok")
+                if self._metrics is not None:
+                    self._metrics.answered(
+                        completion.prompt_tokens,
+                        completion.cached_tokens,
+                        completion.completion_tokens,
+                        completion.seconds,
+                    )
                 return completion, 0.0
         except Failed as failed:
             return None, await self._failed(call, it, failed)
         except Broken as broken:
-            self.counts["unusable"] += 1
+            self._count("unusable")
             return None, await self._charge(call, it, Cost.TRY, safe(str(broken), self._key))
         return None, await self._turned_away(call, it, reply)
 
     async def _failed(self, call: _Call, it: _Try, failed: Failed) -> float:
         """Account for a request without an answer; return how long to pause."""
-        self.counts[failed.kind.value] += 1
+        self._count(failed.kind.value)
         replica, why = it.replica, f"{it.replica.url}: {failed}"
         if failed.kind is Kind.UNREACHABLE:
             if it.turn == replica.turn:
@@ -193,7 +208,7 @@ class Client:
         replica, said = it.replica, safe(words(reply.body), self._key)
         why = f"{replica.url} says {reply.status}: {said}"
         if reply.status >= 500 or reply.status in TRANSIENT:
-            self.counts[str(reply.status)] += 1
+            self._count("turned_away" if reply.status in TRANSIENT else "error")
             self._blame(call, it, f"{reply.status}: {said}")
             if reply.status == TOO_MANY:
                 replica.limit.refused(it.began, time.monotonic())
@@ -267,8 +282,13 @@ class Client:
         return kind(why)
 
     def _refused(self, why: str) -> Refused:
-        self.counts["refused"] += 1
+        self._count("refused")
         return Refused(why)
+
+    def _count(self, outcome: str) -> None:
+        self.counts[outcome] += 1
+        if self._metrics is not None:
+            self._metrics.ended(outcome)
 
     async def _ask(self, replica: Replica, api: Api, shape: bytes) -> Sign:
         """Ask with one word of our own; calls that wonder about the same share one question."""

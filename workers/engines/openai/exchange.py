@@ -24,15 +24,15 @@ CONNECT_SECONDS: Final = 10.0
 
 
 class Kind(StrEnum):
-    """What a failed request says."""
+    """What a failed request says; the value is its outcome in the metrics."""
 
     UNREACHABLE = "unreachable"
     """Nothing listens: it was never sent."""
-    LOST = "connection lost"
+    LOST = "lost"
     """The server went away under it."""
     LATE = "timeout"
     """No whole answer within the deadline."""
-    TOO_LONG = "too long"
+    TOO_LONG = "too_long"
     """The answer exceeds the bound; it was cut off."""
 
 
