@@ -176,8 +176,8 @@ class _Search:
         known = values.get(self._slots[slot])
         start = at + 1 if text[at : at + 1] == " " else at
         if known is not None:
-            end = start + len(known)
-            ends: Iterator[int] = iter((end,) if text.startswith(known, start) else ())
+            stop = start + len(known)
+            ends: Iterator[int] = iter((stop, stop + 1) if text.startswith(known, start) else ())
         elif last:
             ends = iter((len(text) - len(literal),))
         else:
@@ -190,7 +190,7 @@ class _Search:
             ):
                 continue
             stop = end - 1 if text[end - 1] == " " else end
-            if stop > start:
+            if stop > start and known in (None, text[start:stop]):
                 yield start, stop, end + len(literal)
 
     def _ends(self, start: int, literal: str) -> Iterator[int]:
