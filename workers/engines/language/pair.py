@@ -166,7 +166,7 @@ def is_unfilled(description: str, value: str) -> bool:
     asked, said = words(description), words(value)
     asked = asked[1:] if len(asked) > 1 and asked[0] in ("a", "an", "the") else asked
     bare = said[1:] if len(said) > 1 and said[0] in ("a", "an", "the") else said
-    if bare == asked or is_null(value) or is_placeholder(value):
+    if not value.strip() or bare == asked or is_null(value) or is_placeholder(value):
         return True
     n = len(asked)
     return n >= 3 and any(said[i : i + n] == asked for i in range(len(said) - n + 1))
