@@ -40,6 +40,8 @@ class Accounts(msgspec.Struct, kw_only=True):
     segments: int = 0
     contaminated: dict[str, int] = msgspec.field(default_factory=dict)
     """Segments that hold a test item, by benchmark."""
+    flagged: dict[str, int] = msgspec.field(default_factory=dict)
+    """Segments that a filter lets pass with a flag, by rule."""
     matched: int = 0
     """Segments with a candidate template; of `candidates` in all."""
     candidates: int = 0

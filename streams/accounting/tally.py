@@ -13,9 +13,10 @@ from streams.records import Dropped, Record, decode
 from streams.settings import STAGES
 
 
-class _Contamination(Record, frozen=True):
+class _Marks(Record, frozen=True):
     """As much of a `Segment` as is counted."""
 
+    flags: tuple[str, ...] = ()
     contamination: dict[str, float] = msgspec.field(default_factory=dict)
 
 
@@ -56,6 +57,7 @@ class Tally:
         self._dead: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
         self._scores: Counter[int] = Counter()
         self._contaminated: Counter[str] = Counter()
+        self._flagged: Counter[str] = Counter()
 
     def offence(self, topic: str, lane: int, position: Position, what: str) -> None:
         """Note something that must not be."""
@@ -76,7 +78,9 @@ class Tally:
         if not self._contents:
             return
         if base == "chunked":
-            self._contaminated.update(decode(value, _Contamination).contamination.keys())
+            marks = decode(value, _Marks)
+            self._contaminated.update(marks.contamination.keys())
+            self._flagged.update(marks.flags)
         elif base == "matched":
             match = decode(value, _Candidates)
             accounts.candidates += len(match.candidates)
@@ -106,4 +110,5 @@ class Tally:
         self.accounts.dropped = {stage: dict(counts) for stage, counts in self._dropped.items() if counts}
         self.accounts.dead = {stage: dict(counts) for stage, counts in self._dead.items() if counts}
         self.accounts.contaminated = dict(sorted(self._contaminated.items()))
+        self.accounts.flagged = dict(sorted(self._flagged.items()))
         self.accounts.scores = dict(sorted(self._scores.items()))

@@ -113,6 +113,9 @@ def _lines(it: Demo, outcome: Outcome) -> Iterator[str]:
     if accounts.contaminated:
         found = ", ".join(f"{printable(name)}: {n}" for name, n in accounts.contaminated.items())
         yield from _wrapped("contaminated          ", f"{found} segments hold a test item")
+    if accounts.flagged:
+        found = ", ".join(f"{printable(name)}: {n}" for name, n in accounts.flagged.items())
+        yield from _wrapped("flagged, not dropped  ", found)
     yield from _trainer(outcome)
     memory = ", ".join(f"{name} {peak >> 20}" for name, peak in outcome.memory.items())
     yield from _wrapped(

@@ -40,6 +40,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
         "documents": accounts.raw,
         "segments": accounts.segments,
         "contaminated": accounts.contaminated,
+        "flagged": accounts.flagged,
         "matched": accounts.matched,
         "instantiated": accounts.instantiated,
         "judged": accounts.judged,

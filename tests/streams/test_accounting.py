@@ -352,6 +352,7 @@ def test_what_contamination_and_flags_take_is_not_eligible(lanes):
         change(lanes, topic, Position(3, 0), flags=["c4.curly_bracket"], contamination={"exam": 0.7})
     lanes.write()
     assert take(lanes).contaminated == {"exam": 2, "mt-bench": 1}
+    assert take(lanes).flagged == {"c4.curly_bracket": 1}
     assert take(lanes, contents=False).contaminated == {}
 
     def trained(**terms):

@@ -86,7 +86,7 @@ _SENTENCE_ENDS: Final = frozenset(
 
 
 class _Pieces(dict[str, tuple[str, ...]]):
-    """What pieces were cut into. When full it begins anew, and takes over from its former self what is met."""
+    """What pieces were cut into. When full it begins anew, and takes from the full one what is met again."""
 
     def __init__(self) -> None:
         super().__init__()
