@@ -2,9 +2,9 @@
 
 The rule: of all claims to a content the *first in the log* wins. A claim is written and acknowledged before
 its document's outputs, and the verdict is given once the log is read to that claim: nothing that comes later
-can change it, so a crash and a rerun give the same. One write and one read a round of up to 512 documents.
+can change it, so a crash and a rerun give the same. One write and two reads a round of up to 512 documents.
 
-1. A content of which a claim is known already is not claimed again; its owner is who has it.
+1. The log is read to its end. A content with a claim in it is not claimed again; its owner is who has it.
 2. Else the claim is appended, in one record for all documents of the round, and the log is read to it.
 3. Two workers may have claimed before they read each other. Who finds its claim behind another's *confirms*
    the winner (appends the winner's claim once more, marked) before it drops its own document. Where memory or
@@ -12,7 +12,8 @@ can change it, so a crash and a rerun give the same. One write and one read a ro
    the winner, dead between claim and outputs for that long, would lose to one that is dropped already.
 
 A worker remembers the newest `claims` contents (40 bytes each). A content whose claim is forgotten may be
-kept twice, in two lanes; none is ever lost.
+kept twice, in two lanes. None is lost, unless of two that raced the later one is still undecided when memory
+ends just between the two: 100,000 records later at least, where a decision takes milliseconds.
 
 The topic is a plain log and not compacted: compaction keeps the *last* record of a key where the rule needs
 the first, and would save nothing, since a content is claimed about once. Twenty bytes a document. The
@@ -119,6 +120,26 @@ def confirmations_of(winners: Mapping[int, Owner]) -> bytes:
     return np.array(rows, _CLAIM).tobytes()
 
 
+async def settle(
+    table: ClaimTable, lane: int, wanted: Mapping[int, int], append: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Do what the module's docstring says, once the log is read.
+
+    `wanted`: content -> raw offset. `append` puts a record behind the log, durably, and lets the table read
+    on to it.
+    """
+    new = {content: offset for content, offset in wanted.items() if table.owner(content) is None}
+    if new:
+        await append(claims_of(lane, new))
+    lost = {
+        content: winner
+        for content, offset in wanted.items()
+        if (winner := table.losing.get((content, Owner(lane, offset)))) is not None
+    }
+    if lost:
+        await append(confirmations_of(lost))
+
+
 class Claims:
     """One worker's view of the log, read on as far as its verdicts need."""
 
@@ -172,18 +193,13 @@ class Claims:
 
     async def settle(self, lane: int, wanted: Mapping[int, int]) -> None:
         """Claim contents for the documents at raw offsets of a lane; `owner` then says who keeps each."""
-        new = {content: offset for content, offset in wanted.items() if self.table.owner(content) is None}
-        if new:
-            key = lane.to_bytes(4, "big")
-            await self._read_to(await self._write(key, claims_of(lane, new)) + 1)
-        lost = {
-            content: winner
-            for content, offset in wanted.items()
-            if (winner := self.table.losing.get((content, Owner(lane, offset)))) is not None
-        }
-        if lost:
-            key = lane.to_bytes(4, "big")
-            await self._read_to(await self._write(key, confirmations_of(lost)) + 1)
+        key = lane.to_bytes(4, "big")
+
+        async def append(value: bytes) -> None:
+            await self._read_to(await self._write(key, value) + 1)
+
+        await self._read_to((await self._consumer.end_offsets([self._tp]))[self._tp])
+        await settle(self.table, lane, wanted, append)
 
     def owner(self, content: int) -> Owner | None:
         """Return who keeps a content that was settled; None where so much came since that it is forgotten."""

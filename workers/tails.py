@@ -56,6 +56,7 @@ class TailReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=5,
+            retry_backoff_ms=10,  # it waits so long for the leaders of what it is assigned, a few times over
             max_partition_fetch_bytes=clients.MAX_REQUEST_BYTES,
         )
 
