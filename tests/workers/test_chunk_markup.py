@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from workers.chunk import markup
 from workers.chunk.reasons import Reason, Unusable
@@ -70,3 +72,47 @@ def test_large_pages_pass(page):
 def test_small_pages_are_not_looked_at(monkeypatch):
     monkeypatch.setattr(markup, "_TAG", None)
     markup.check("<div>" * 400 + "text" + "</div>" * 400)
+
+
+PIECES = st.sampled_from(
+    ["<div>", "</div>", "<DIV class='a'>", "<p", ">", '"', "'", "<", "</", "<!--", "-->", "<!-->", "--!>",
+     "<!x>", "<?y>", "<script>", "</script>", "<style a='b'>", "</STYLE >", "<title>", "<b>", "</b>", "<br/>",
+     " a=", "x", "=", "/", "-", "<a href='>'>", '<i title="<">', "<td>", "</a>", "<textarea/>", "\n"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=30).map("".join))
+@settings(max_examples=600, deadline=None)
+def test_the_quick_look_sees_the_tags_of_the_thorough_one(html):
+    seen: list[str] = []
+
+    class Codes(markup._Codes):
+        def __getitem__(self, tag: str) -> int:
+            seen.append(tag.lower())
+            return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(markup, "_Codes", Codes)
+        quick = markup._plainly_cheap(html)
+    if quick:  # else nothing was decided
+        tags = [match for match in markup._TAG.finditer(html) if match[3]]
+        assert seen == [f"{match[2]}{match[3]}".lower() for match in tags]
+
+
+@pytest.mark.parametrize("unit", ["<div>", "<b>", "<DIV><p>", "</b><i>", "<div></DIV>", "<a></a></b><b>"])
+@pytest.mark.parametrize("times", [10, 300, 1000, 5000])
+def test_the_quick_look_passes_only_what_the_thorough_one_passes(unit, times):
+    html = unit * times + "<p>x" * times
+    quick = markup._plainly_cheap(html)
+    try:
+        markup._look_at_each(html)
+    except Unusable:
+        assert not quick
+    else:
+        assert quick
+
+
+def test_a_tag_of_many_attributes_is_looked_at():
+    assert not markup._plainly_cheap("<p>" + "<p " + "a " * 3000 + ">")
+    with pytest.raises(Unusable, match="attributes"):
+        markup.check("<p>" * 5000 + "<p " + "a " * 6000 + ">")
