@@ -35,7 +35,8 @@ from streams.supervisor import running_state
 ENTRY = [sys.executable, "-c", "from streams.cli import main; main()"]
 KEYS = {
     "documents", "segments", "contaminated", "flagged", "matched", "instantiated", "judged", "pairs",
-    "pairs_kept", "dead", "dropped", "funnel", "trainer", "seconds", "data_dir", "bootstrap_servers", "memory",
+    "pairs_kept", "dead", "dropped", "funnel", "trainer", "seconds", "data_dir", "bootstrap_servers",
+    "memory",
 }  # fmt: skip
 TRAINER_KEYS = {"steps", "tokens", "loss_first", "loss_last", "heldout_loss", "unigram_loss", "checkpoint"}
 SMALL = [
