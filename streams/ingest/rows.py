@@ -88,7 +88,7 @@ class RowMapping:
         utf8 = isinstance(text, str) or field in strings
         if utf8 and not valid and not _is_utf8(payload):
             return self._stub(StubReason.INVALID_UTF8, index, start, payload)
-        if not payload.strip():
+        if not payload or payload.isspace():
             return Skip(index, SkipReason.EMPTY)
         fields = self._fields
         dated, fetched_at = self._first(row, fields.fetched_at)

@@ -82,7 +82,7 @@ class FrameWalk:
         """Whether all frames so far are complete."""
         return not (self._carry or self._skip or self._blocks or self.lost)
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> None:  # noqa: C901 - one loop: small pages have many frames
         """Walk on. Raises `OSError` (without a number: it is about content) for a dictionary in the middle.
 
         A file has one dictionary, at its begin, where it was checked.
@@ -90,42 +90,37 @@ class FrameWalk:
         if self.lost:
             return
         data = self._carry + piece if self._carry else piece
-        at, length = 0, len(data)
-        while not self.lost:
-            if self._skip:
-                step = min(self._skip, length - at)
-                self._skip -= step
-                at += step
-            if at == length:
+        at, length, skip, blocks = 0, len(data), self._skip, self._blocks
+        while True:
+            if skip:
+                if skip > length - at:
+                    skip -= length - at
+                    at = length
+                    break
+                at += skip
+                skip = 0
+            left = length - at
+            if blocks:
+                if left < 3:
+                    break
+                skip, last = block_header(data, at)
+                at += 3
+                if last:
+                    blocks = False
+                    skip += self._checksum
+                continue
+            if left < 8:  # the shortest frame is longer
                 break
-            used = self._block(data, at) if self._blocks else self._frame(data, at)
-            if not used:
+            header = frame_header(data, at, self._walked + at)
+            if header is None:
+                self.lost = True
                 break
-            at += used
-        self._carry = data[at:]
+            if left < header.length:
+                break
+            at += header.length
+            skip, blocks, self._checksum = header.skipped, not header.is_skipped, header.checksum
+        self._carry, self._skip, self._blocks = data[at:], skip, blocks
         self._walked += at
-
-    def _block(self, data: bytes, at: int) -> int:
-        if len(data) - at < 3:
-            return 0
-        self._skip, last = block_header(data, at)
-        if last:
-            self._blocks = False
-            self._skip += self._checksum
-        return 3
-
-    def _frame(self, data: bytes, at: int) -> int:
-        have = len(data) - at
-        if have < 8:  # the shortest frame is longer
-            return 0
-        header = frame_header(data, at, self._walked + at)
-        if header is None:
-            self.lost = True
-            return 0
-        if have < header.length:
-            return 0
-        self._skip, self._blocks, self._checksum = header.skipped, not header.is_skipped, header.checksum
-        return header.length
 
 
 def check_dictionary(file: StoredFile) -> str:
