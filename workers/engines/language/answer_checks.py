@@ -18,9 +18,7 @@ MIN_DISTINCT_SHARE: Final = 0.5
 """Of a text's 20-character pieces (our choice): gold's lowest is 0.97, the loop of a model near 0."""
 
 _WORD: Final = re.compile(r"\w+")
-_NULLS: Final = frozenset(
-    {"null", "none", "nil", "nan", "n/a", "na", "undefined", "nothing", "not available"}
-)
+_NULLS: Final = frozenset({"null", "none", "nil", "nan", "n/a", "undefined", "not available"})
 _PLACEHOLDER: Final = re.compile(r"(?:\[[^\]]*\]|\{[^}]*\}|<[^>]*>|[_.\u2026\s-]+)")
 
 
