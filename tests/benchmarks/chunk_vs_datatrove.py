@@ -24,8 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import _crawl_pages as pages
 import _datatrove
-import chunk_pure_vs_resiliparse as pages
 
 from streams.ingest.items import Document
 from streams.ingest.reader import open_reader
