@@ -155,6 +155,7 @@ class Claims:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=5,
+            retry_backoff_ms=10,
             max_partition_fetch_bytes=clients.MAX_REQUEST_BYTES,
         )
 
