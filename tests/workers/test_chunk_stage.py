@@ -174,3 +174,64 @@ def test_segments_of_the_largest_text_fit_their_messages_and_come_in_seconds():
     assert max(len(encode(segment)) for segment in segments) < 100_000
     assert time.process_time() - started < 60
     assert msgspec.msgpack.decode(encode(segments[-1]))["index"] == len(segments) - 1
+
+
+def test_personal_data_are_placeholders_in_what_is_cut_and_hashed():
+    contacts = (
+        "Write to anna@clinic.org or ben@clinic.org, call 415-555-0123, from 93.184.216.34 to 10.0.0.1."
+    )
+    others = "Write to carl@clinic.org or dora@clinic.org, call 212-555-0199, from 93.184.216.35 to 10.0.0.1."
+    stage = opened(segment_tokens=64)
+    ours, theirs = stage.process(
+        [
+            document(f"{contacts}\n\n{PROSE}\n\n{contacts}", title="Anna <anna@clinic.org>"),
+            document(f"{others}\n\n{PROSE}\n\n{others}"),
+        ]
+    )
+    scrubbed = "Write to [EMAIL] or [EMAIL], call [PHONE_NUMBER], from [IP_ADDRESS] to 10.0.0.1."
+    whole = f"{scrubbed}\n\n{PROSE}\n\n{scrubbed}"
+    assert len(ours) > 1
+    for segment in ours:
+        assert whole[segment.start : segment.start + len(segment.text)] == segment.text
+        assert segment.scrubbed == {"email": 5, "ip_address": 2, "phone_number": 2}
+    assert ours[0].title == "Anna <[EMAIL]>"
+    assert theirs[0].scrubbed == {"email": 4, "ip_address": 2, "phone_number": 2}
+    assert ours[0].content_hash == theirs[0].content_hash  # of the text with placeholders
+    [[kept]] = opened(scrub={"emails": False}).process([document(f"{contacts} {PROSE}")])
+    assert "anna@clinic.org" in kept.text
+    assert kept.scrubbed == {"ip_address": 1, "phone_number": 1}
+    [[clean]] = STAGE.process([document(PROSE)])
+    assert clean.scrubbed == {}
+
+
+def test_what_a_page_says_of_itself_is_in_its_segments():
+    html = (
+        '<html><head><title>Measles</title><link rel="canonical" href="/measles">'
+        '<meta name="robots" content="noarchive">'
+        '<meta property="article:published_time" content="2024-05-06T07:08:09+02:00"></head><body><main>'
+        f'<p>{PROSE}</p></main><a rel="license" href="https://creativecommons.org/licenses/by/4.0/">CC</a>'
+    )
+    [[segment]] = STAGE.process([document(html, content_type="text/html", metadata={"row": "7"})])
+    assert segment.metadata == {
+        "row": "7",
+        "canonical-url": "https://health.example/measles",
+        "published": "2024-05-06T05:08:09Z",
+        "license": "CC-BY-4.0",
+        "license-source": "rel-license",
+        "robots": "noarchive",
+    }
+    reserved = {"x-robots-tag": "noai", "tdm-reservation": "1"}
+    [drop] = STAGE.process([document(html, content_type="text/html", metadata=reserved)])
+    assert drop.reason.startswith("opt_out")
+    kept = opened(filters={**UNFILTERED, "opt_out": {"mode": "flag"}})
+    [[segment]] = kept.process([document(PROSE, metadata=reserved)])
+    assert segment.metadata == {**reserved, "robots": "noai"}
+
+
+def test_too_short_is_asked_of_the_text_with_placeholders():
+    address = "a.very.long.address.of.somebody@department.of.a.university.example-university.edu"
+    stage = opened(min_characters=100)
+    text = f"It is a short text about the disease {address}, and it is here."
+    assert len(text) > 100
+    [drop] = stage.process([document(text)])
+    assert drop.reason == "too_short"

@@ -42,7 +42,7 @@ class _Text(NamedTuple):
     metadata: dict[str, str]
     scrubbed: dict[str, int]
     language: Language
-    flags: list[str]
+    flags: set[str]  # filters add theirs
 
 
 class ChunkStage(Stage[RawDocument | RawStub, Segment]):
@@ -67,11 +67,13 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
     def process(self, records: Sequence[RawDocument | RawStub]) -> Sequence[Outcome]:
         """Return each document's segments, or why it is dropped.
 
-        First all texts, then all segments: the table of words that counts tokens stays in the processor's
-        cache from one text to the next, where a parser's tree between them would drive it out.
+        First all texts, then what the filters say of each, then all segments: the tables of words that
+        filters and counting look into stay in the processor's cache from one text to the next, where a
+        parser's tree between them would drive them out.
         """
         texts = [self._text(record) for record in records]
-        return [text if isinstance(text, Drop) else self._segments(text) for text in texts]
+        kept = [text if isinstance(text, Drop) else self._filtered(text) for text in texts]
+        return [text if isinstance(text, Drop) else self._segments(text) for text in kept]
 
     @property
     def duplicates(self) -> DuplicateSettings:
@@ -120,9 +122,11 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
             language = self._language(text)
         except Unusable as unusable:
             return Drop(unusable.reason.value, unusable.detail)
-        if unwanted := self._filters.page(text, language.code, metadata, flags):
-            return unwanted
-        return _Text(record, title, text, metadata, scrubbed, language, sorted(flags))
+        return _Text(record, title, text, metadata, scrubbed, language, flags)
+
+    def _filtered(self, content: _Text) -> _Text | Drop:
+        unwanted = self._filters.page(content.text, content.language.code, content.metadata, content.flags)
+        return unwanted or content
 
     def _extract(self, document: RawDocument) -> Extracted:
         config = self.config
@@ -176,7 +180,7 @@ class ChunkStage(Stage[RawDocument | RawStub, Segment]):
                 metadata=metadata,
                 contamination=self._benchmarks.shares(piece.text) if self._benchmarks else {},
                 scrubbed=scrubbed,
-                flags=flags,
+                flags=sorted(flags),
             )
             for index, piece in enumerate(pieces)
         ]
