@@ -64,6 +64,20 @@ def each(
         consumer.close()
 
 
+def end(settings: Settings, topic: str, partition: int = 0) -> int:
+    """Return the offset behind the last committed record. Raises `TopicError` where the topic is missing."""
+    from kafka import TopicPartition  # noqa: PLC0415
+
+    consumer = clients.sync_consumer(settings, isolation_level="read_committed")
+    try:
+        if topic not in consumer.topics():
+            raise TopicError(f"topic {topic} is missing; `finestream up` creates it")
+        tp = TopicPartition(topic, partition)
+        return clients.end_offsets(consumer, [tp])[tp]
+    finally:
+        consumer.close()
+
+
 def read_book(settings: Settings, topic: str) -> dict[bytes, Entry]:
     """Return a book as it stands: the newest value of each key, in the order of their last writing."""
     entries: dict[bytes, Entry] = {}

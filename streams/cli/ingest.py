@@ -1,4 +1,4 @@
-"""`finestream ingest`: crawl files into the lanes, in the foreground, until all are read."""
+"""`finestream ingest`: crawl files into the lanes, in the foreground, until all are read or for ever."""
 
 from __future__ import annotations
 
@@ -9,16 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.options import Config, DataDir, Format, Output, Sets, read_settings, say, show, table
+from streams.cli.options import (
+    Config,
+    DataDir,
+    Format,
+    Output,
+    Sets,
+    printable,
+    read_settings,
+    say,
+    show,
+    table,
+)
 
 if TYPE_CHECKING:
     from streams.ingest.inputs import Input
     from streams.ingest.report import SourceReport
+    from streams.ingest.shards import Shard
     from streams.settings import Settings
 
 EXAMPLES = """\
   finestream ingest crawl/*.warc.gz
-  finestream ingest 'archive/**/*.warc.gz' pages.jsonl
+  finestream ingest 'archive/**/*.warc.gz' pages.jsonl html-folder/
+  finestream ingest --follow crawl/ 's3://bucket/crawl/'      whatever appears there, until it is stopped
+  finestream ingest warc.paths.gz --base https://data.commoncrawl.org/
+  finestream ingest --follow --shard 0/2 crawl/               one of two that share the work
   finestream ingest --dry-run --format json crawl/*.warc.gz   count, and send nothing
   finestream ingest                                           only finish what an interrupted one began
 """
@@ -28,9 +43,21 @@ def ingest(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATH...", help="WARC or JSON lines, plain or gzip; globs too.", show_default=False
+            metavar="PATH...",
+            help="WARC, WET, ARC, JSON lines, Parquet, HTML, text: files, globs, folders, path lists, URLs.",
+            show_default=False,
         ),
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what appears there, until interrupted.")
+    ] = False,
+    shard: Annotated[
+        str,
+        typer.Option(metavar="I/N", help="Be ingester I of N: each has files and lanes of its own."),
+    ] = "0/1",
+    base: Annotated[
+        str, typer.Option(metavar="URL", help="Put before the lines of path lists.", show_default=False)
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and count; send nothing. Needs no broker.")
     ] = False,
@@ -42,15 +69,22 @@ def ingest(
     """Send the documents of crawl files into the stream, each exactly once.
 
     Interrupt or kill it at any time: started again, it first finishes what it had begun. A file that was
-    read before, in the same size and time, is passed over. What is no document is counted by reason; what
-    cannot be read becomes a dead letter.
+    read before, in the same size and time, is passed over; one that has grown is another source, read from
+    its begin. What is no document is counted by reason; what cannot be read becomes a dead letter.
     """
+    from streams.ingest.shards import parse_shard
+
+    settings, place = read_settings(data_dir, config, sets), parse_shard(shard)
+    if follow:
+        if dry_run:
+            raise typer.BadParameter("a dry run ends; leave --follow out", param_hint="--dry-run")
+        _follow(settings, paths or list(settings.ingest.follow), place, base, output)
+        return
     from streams.ingest.inputs import expand
 
-    settings = read_settings(data_dir, config, sets)
-    files = expand(paths or [])
+    files = expand(paths or [], base)
     with _stop_signals() as stopped_by:
-        reports = _run(settings, files, dry_run, lambda: bool(stopped_by))
+        reports = _run(settings, files, dry_run, place, lambda: bool(stopped_by))
     data = {
         "sources": [report.as_dict() for report in reports],
         "documents": sum(report.documents for report in reports),
@@ -63,19 +97,80 @@ def ingest(
 
 
 def _run(
-    settings: Settings, files: Sequence[Input], dry_run: bool, stopping: Callable[[], bool]
+    settings: Settings, files: Sequence[Input], dry_run: bool, shard: Shard, stopping: Callable[[], bool]
 ) -> list[SourceReport]:
     from streams.clients import check_reachable
     from streams.ingest.ingester import Ingester, preview
     from streams.ingest.inputs import total_bytes
     from streams.ingest.progress import for_terminal
+    from streams.ingest.stored import is_remote
 
-    with for_terminal(total_bytes(files)) as progress:
+    # What lies in a store is not asked for its size twice.
+    untold = any(isinstance(one, str) and is_remote(one) for one in files)
+    with for_terminal(None if untold else total_bytes(files)) as progress:
         if dry_run:
-            return preview(settings, files, progress, stopping)
+            return preview(settings, files, progress, stopping, shard)
         check_reachable(settings)
         metrics = _serve_metrics(settings)
-        return Ingester(settings, metrics=metrics, progress=progress, stopping=stopping).run(files)
+        ingester = Ingester(
+            settings, shard=shard, metrics=metrics, progress=progress, stopping=stopping, say=_say
+        )
+        return ingester.run(files)
+
+
+def _follow(settings: Settings, paths: list[str], shard: Shard, base: str, output: Format) -> None:
+    """Follow `paths` until a signal; a line for each source as it is done with."""
+    import signal
+
+    from streams.clients import check_reachable
+    from streams.ingest.follow import follow
+    from streams.ingest.ingester import Ingester
+    from streams.ingest.progress import for_terminal
+    from streams.ingest.standing import Standing
+    from streams.ingest.watch import Watch
+
+    if not paths:
+        raise typer.BadParameter("name what to follow, or set ingest.follow", param_hint="PATH...")
+    check_reachable(settings)
+    metrics = _serve_metrics(settings)
+    watch = Watch(paths, settings.ingest, shard, base)
+    standing = Standing(settings.data_dir, shard, paths, for_terminal(None))
+    with _stop_signals() as stopped_by, standing:
+        ingester = Ingester(
+            settings,
+            shard=shard,
+            metrics=metrics,
+            progress=standing,
+            stopping=lambda: bool(stopped_by),
+            told=lambda report: _told(report, output),
+            say=_say,
+        )
+        follow(ingester, watch, standing)
+    if stopped_by and stopped_by[0] == signal.SIGINT:
+        sys.exit(130)
+
+
+def _told(report: SourceReport, output: Format) -> None:
+    """Print what became of one source, at once."""
+    import json
+
+    if output is Format.json:
+        print(json.dumps(report.as_dict()), flush=True)
+        return
+    counts = [
+        f"{report.records} records",
+        f"{report.sent} sent",
+        *([f"{report.found} were there"] if report.found else []),
+        *([f"stubs {_reasons(report.stubs)}"] if report.stubs else []),
+        *([f"skipped {_reasons(report.skipped)}"] if report.skipped else []),
+    ]
+    words = report.reason or ", ".join(counts)
+    before = f" (source {report.replaces} had this name)" if report.replaces else ""
+    print(f"{report.outcome:9}  {printable(report.url)}{before}: {printable(words)}", flush=True)
+
+
+def _say(text: str) -> None:
+    say(f"finestream ingest: {text}")
 
 
 def _serve_metrics(settings: Settings) -> Any:
@@ -84,11 +179,17 @@ def _serve_metrics(settings: Settings) -> Any:
     from prometheus_client import CollectorRegistry
 
     from monitoring.metrics import BuildMetrics, IngestMetrics, serve
-    from streams.ingest.items import SkipReason
+    from streams.ingest.items import SkipReason, StubReason
+    from streams.ingest.report import OUTCOMES, STOPPED
 
     registry = CollectorRegistry()
     BuildMetrics(registry, "ingest", version("finestream"))
-    metrics = IngestMetrics(registry, [reason.value for reason in SkipReason])
+    metrics = IngestMetrics(
+        registry,
+        [reason.value for reason in SkipReason],
+        [reason.value for reason in StubReason],
+        [outcome for outcome in OUTCOMES if outcome != STOPPED],
+    )
     serve(settings.metrics.host, settings.metrics.port, registry)
     return metrics
 
@@ -140,14 +241,20 @@ def _end(reports: Sequence[SourceReport], stopped_by: Sequence[int]) -> None:
     """Say what needs words, and leave with the exit code that fits."""
     import signal
 
-    from streams.ingest.booking import CHANGED, DAMAGED, VANISHED
+    from streams.ingest.booking import CHANGED, DAMAGED, POSTPONED, REFUSED, VANISHED
 
     lost = [report for report in reports if report.outcome in {CHANGED, VANISHED}]
     for report in lost:
         say(
-            f"finestream ingest: {report.url} {report.outcome} before it was read to its end; "
-            "what was sent of it stays, the rest is missing. Give it again to ingest it as it is now"
+            f"finestream ingest: {report.url} {report.outcome} before it was read to its end; what was sent "
+            "of it stays, the rest is missing. Give it again to ingest it as it is now (where it came back "
+            "unchanged, `touch` it first)"
         )
+    unread = [report for report in reports if report.outcome in {REFUSED, POSTPONED}]
+    for report in unread:
+        say(f"finestream ingest: {report.reason}")
+    if any(report.outcome == POSTPONED for report in unread):
+        say("finestream ingest: `finestream ingest` reads on in what was begun, once that can be read")
     for report in reports:
         if report.outcome == DAMAGED:
             say(
@@ -158,5 +265,5 @@ def _end(reports: Sequence[SourceReport], stopped_by: Sequence[int]) -> None:
         say("finestream ingest: nothing to do; name files to ingest")
     if stopped_by:
         sys.exit(130 if stopped_by[0] == signal.SIGINT else 0)
-    if lost:
+    if lost or unread:
         sys.exit(1)

@@ -1,9 +1,9 @@
-"""`finestream status`: what runs, and whether it is well."""
+"""`finestream status`: what runs, whether it is well, and what became of each source."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,26 +12,38 @@ from streams.cli.options import Config, DataDir, Format, Output, Sets, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streams.settings import Settings
     from streams.supervisor import Process, State
 
 EXAMPLES = """\
   finestream status
+  finestream status --sources 100                    what became of the last hundred sources
   finestream status --format json | jq .healthy
+  finestream status --format json | jq '.sources.refused'
   finestream status >/dev/null || echo "not well"
 """
 
 
 def status(
+    sources: Annotated[
+        int, typer.Option("--sources", min=0, help="How many of the last sources to show; 0: none.")
+    ] = 10,
     data_dir: DataDir = None,
     config: Config = None,
     sets: Sets = None,
     output: Output = Format.human,
 ) -> None:
-    """Show the processes and the lanes that each stage holds. Exit code 3 where something is not well."""
+    """Show the processes, the lanes of each stage, and the sources. Exit code 3 where something is not well.
+
+    Of the sources: what became of them, what is read now, what is waited for and why.
+    """
     from streams.supervisor import Supervisor
 
     supervisor = Supervisor(read_settings(data_dir, config, sets))
-    data = gather(supervisor.data_dir, supervisor.state())
+    state = supervisor.state()
+    data = gather(supervisor.data_dir, state)
+    if state is not None or not supervisor.settings.embedded:
+        data["sources"] = of_sources(supervisor.settings, sources) if sources else None
     show(data, output, lambda: _lines(data))
     if not data["healthy"]:
         raise typer.Exit(3)
@@ -89,6 +101,20 @@ def gather(data_dir: Path, state: State | None) -> dict[str, Any]:
     }
 
 
+def of_sources(settings: Settings, most: int) -> dict[str, Any] | None:
+    """Return what became of the sources; None where the book cannot be read now."""
+    from streams.clients import check_reachable
+    from streams.errors import BrokerError, TopicError
+    from streams.ingest import standing, summary
+
+    try:
+        check_reachable(settings, 2.0)
+        found = summary.take(settings, most)
+    except (BrokerError, TopicError):
+        return None
+    return {**found, "following": list(standing.read_all(settings.data_dir.expanduser().absolute()))}
+
+
 def _process(process: Process) -> dict[str, Any]:
     import psutil
 
@@ -115,9 +141,15 @@ def _process(process: Process) -> dict[str, Any]:
 def _lines(data: dict[str, Any]) -> list[str]:
     lines = ["well" if data["healthy"] else "not well"]
     lines += [f"  {printable(problem)}" for problem in data["problems"]]
-    if not data["processes"]:
-        return lines
-    lines += [
+    if data["processes"]:
+        lines += _of_processes(data)
+    if data.get("sources"):
+        lines += _of_sources(data["sources"])
+    return lines
+
+
+def _of_processes(data: dict[str, Any]) -> list[str]:
+    lines = [
         "",
         f"bootstrap servers  {data['bootstrap_servers']}",
         f"data directory     {data['data_dir']}",
@@ -140,6 +172,53 @@ def _lines(data: dict[str, Any]) -> list[str]:
         ]
         lines += table(data["stages"], tuple(data["stages"][0]))
     return lines
+
+
+def _of_sources(sources: dict[str, Any]) -> list[str]:
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in sources["outcomes"].items()) or "none yet"
+    since = "" if sources["complete"] else f", of the last {sources['read']} entries of their book"
+    lines = ["", f"sources: {outcomes}{since}"]
+    if sources["last"]:
+        rows = [
+            {
+                **row,
+                "source": row["source"] if len(row["source"]) <= 70 else f"…{row['source'][-69:]}",
+                "stubs": _reasons(row["stubs"]),
+                "skipped": _reasons(row["skipped"]),
+            }
+            for row in sources["last"]
+        ]
+        lines += table(rows, ("number", "outcome", "records", "documents", "stubs", "skipped", "source"))
+    for name in ("refused", "postponed"):
+        lines += [f"{name}: {printable(row['reason'] or row['source'])}" for row in sources[name]]
+    for one in sources["following"]:
+        lines += _of_following(one)
+    return lines
+
+
+def _of_following(one: dict[str, Any]) -> list[str]:
+    where = ", ".join(printable(path) for path in one["following"])
+    lines = ["", f"ingester {printable(one['shard'])} (process {one['pid']}) follows {where}"]
+    if reading := one.get("reading"):
+        share = 100 * reading["at"] // max(reading["bytes"], 1)
+        lines.append(
+            f"  reads {printable(reading['source'])}: {min(share, 100)} % of "
+            f"{reading['bytes'] / 1e6:.1f} MB, {reading['documents']} documents"
+        )
+    lines += [f"  {printable(path)}: {printable(why)}" for path, why in one.get("problems", {}).items()]
+    waiting = one.get("waiting_for", [])
+    lines += [
+        f"  waits for {printable(row['source'])}: {printable(row['why'])} "
+        f"(not changed for {_duration(row['seconds'])})"
+        for row in waiting[:10]
+    ]
+    if one.get("waiting", 0) > min(len(waiting), 10):
+        lines.append(f"  waits for {one['waiting']} files in all")
+    return lines
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    return " ".join(f"{reason}={n}" for reason, n in sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
 def _duration(seconds: float) -> str:

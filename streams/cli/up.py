@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   finestream up                                      one worker a stage, on 127.0.0.1:19092
   finestream up --train --workers instantiate=2      two of one stage, and the trainer
+  finestream up --set 'ingest.follow=["crawl/"]'     and an ingester of whatever appears in a folder
   finestream up --broker-only --set broker.port=0    a Kafka and nothing else, on any free port
   finestream up --set kafka.bootstrap_servers=kafka:9092   the workers, on an outside cluster
 """
@@ -51,10 +52,12 @@ def up(
 
     Whatever dies is started again. `finestream down` stops it; the data stay in the data directory.
     """
-    from streams.supervisor import Plan, Supervisor, stage_slots, trainer_slot
+    from streams.supervisor import Plan, Supervisor, ingest_slots, stage_slots, trainer_slot
 
     settings = read_settings(data_dir, config, sets)
     slots = [] if broker_only else stage_slots(settings, workers_asked(workers))
+    if not broker_only:
+        slots += ingest_slots(settings)
     if train and not broker_only:
         slots.append(trainer_slot(["--run", settings.trainer.run]))
     supervisor = Supervisor(settings, Plan(slots=slots))

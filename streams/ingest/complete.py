@@ -125,7 +125,7 @@ def _zstd(file: StoredFile) -> str:
 
 def _warc(file: StoredFile) -> str:
     """Go from record to record by their lengths: two line ends may well stand in the middle of one."""
-    at, deadline = 0, time.monotonic() + WALK_SECONDS
+    at, body_end, deadline = 0, 0, time.monotonic() + WALK_SECONDS
     while at < file.size:
         if time.monotonic() > deadline:
             return UNTOLD
@@ -133,14 +133,15 @@ def _warc(file: StoredFile) -> str:
         skipped = len(head) - len(head.lstrip(b"\r\n"))
         head = head[skipped:]
         if not head:
-            break
+            at += skipped
+            continue
         length = _content_length(head)
         if length is None:
             # Either it ends within a header, or no length is where one should be: the reader's to say.
             cut = b"\r\n\r\n" not in head and at + skipped + len(head) == file.size
             return "its last record has no end" if cut else ""
-        at += skipped + head.index(b"\r\n\r\n") + 4 + length
-    whole = at == file.size and _last(file, 4) == b"\r\n\r\n"
+        at = body_end = at + skipped + head.index(b"\r\n\r\n") + 4 + length
+    whole = file.size - body_end >= 4 and _last(file, 4) == b"\r\n\r\n"
     return "" if whole else "its last record has no end"
 
 

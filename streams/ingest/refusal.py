@@ -31,6 +31,8 @@ def look(location: str) -> Source | Refusal:
     except SourceError as error:
         if isinstance(error.__cause__, _GONE):
             return Refusal(location, None, VANISHED, str(error))
+        if isinstance(error.__cause__, PermissionError):  # not booked: rights change without a trace
+            return Refusal(location, None, REFUSED, str(error))
         return _refused(location, str(error))
 
 

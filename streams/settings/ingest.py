@@ -36,3 +36,15 @@ class IngestSettings(Section):
     inflight_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
     """Sent and not yet acknowledged; reading waits beyond it."""
     progress_seconds: float = 0.5
+    follow: tuple[str, ...] = ()
+    """Folders, globs, URLs that `finestream up` follows with ingesters of its own; none: it runs none."""
+    shards: int = Field(1, ge=1, le=4096)
+    """How many ingesters `finestream up` runs to follow them; they share the lanes."""
+    follow_seconds: float = Field(1.0, gt=0)
+    """Between two looks at what is followed; longer where a look itself takes long."""
+    remote_seconds: float = Field(5.0, gt=0)
+    """Between two listings of a store."""
+    quiet_seconds: float = Field(5.0, ge=0)
+    """How long a local file's size and time must not have changed before it may be whole."""
+    incomplete_seconds: float = Field(900.0, ge=0)
+    """After so long without a change, a file that does not end as its format demands is read as it is."""

@@ -20,6 +20,7 @@ from streams.errors import SettingsError
 from streams.settings import STAGES, Settings
 
 TRAINER = "trainer"
+INGEST = "ingest"
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,27 @@ def trainer_slot(arguments: Sequence[str] = ()) -> Slot:
         command=[sys.executable, "-m", "trainer", *arguments],
         restart="failure" if ends else "always",
     )
+
+
+def ingest_slots(settings: Settings) -> list[Slot]:
+    """Return the slots of the ingesters that follow `ingest.follow`; none where nothing is followed."""
+    count = settings.ingest.shards if settings.ingest.follow else 0
+    # Relative paths mean where `up` was called; globs stay globs.
+    paths = [
+        text if "://" in text else str(Path(text).expanduser().absolute()) for text in settings.ingest.follow
+    ]
+    program = "from streams.cli import main; main()"
+    return [
+        Slot(
+            role=INGEST,
+            name=f"{INGEST}-{i}",
+            command=[
+                *(sys.executable, "-c", program, INGEST),
+                *("--follow", "--shard", f"{i}/{count}", "--format", "json", "--", *paths),
+            ],
+        )
+        for i in range(count)
+    ]
 
 
 def instance_id(settings: Settings, slot: str) -> str:
