@@ -153,7 +153,8 @@ class FaultServer:
         self.most_running = max(self.most_running, self.running)
         try:
             fault = self._fault(prompt)
-            await self._dawdle(prompt)
+            if fault != "kill":
+                await self._dawdle(prompt)
             return await self._answer(request, body, prompt, choice, fault)
         except asyncio.CancelledError:
             self.gone[prompt] += 1

@@ -19,7 +19,7 @@ async def every(calls):
 def test_calls_go_where_the_fewest_are_under_way():
     async def main():
         slow = Faults(median_seconds=0.05)
-        async with FaultServer(slow) as a, FaultServer() as b, client(a, b, timeout_seconds=20) as it:
+        async with FaultServer(slow) as a, FaultServer() as b, client(a, b) as it:
             await asyncio.gather(*(it.complete(chat(f"p{i}")) for i in range(20)))
             assert a.counts.total() + b.counts.total() == 20
             assert abs(a.counts.total() - b.counts.total()) <= 1, "all at once: in turn"
@@ -41,7 +41,7 @@ def test_a_server_killed_under_its_calls_loses_none():
         async with (
             FaultServer(slow) as a,
             FaultServer(slow) as b,
-            client(a, b, timeout_seconds=20, probe_seconds=60) as it,
+            client(a, b, probe_seconds=60) as it,
         ):
             calls = [asyncio.create_task(it.complete(chat(f"p{i}"))) for i in range(40)]
             await until(lambda: a.running == b.running == 20)
@@ -58,7 +58,11 @@ def test_a_server_killed_under_its_calls_loses_none():
 
 def test_a_server_that_hangs_is_noticed_by_the_deadline_and_gets_no_more_calls():
     async def main():
-        async with FaultServer() as a, FaultServer() as b, client(a, b, failures=3) as it:
+        async with (
+            FaultServer() as a,
+            FaultServer() as b,
+            client(a, b, failures=3, timeout_seconds=0.4) as it,
+        ):
             a.faults.hanging = True
             got = await asyncio.gather(*(it.complete(chat(f"p{i}")) for i in range(20)))
             assert {g.replica for g in got} == {b.url}
@@ -81,7 +85,11 @@ def test_with_few_calls_too_a_hung_server_is_soon_out():
         async with FaultServer(Faults(hanging=True)) as server, client(server, timeout_seconds=0.2) as it:
             call = asyncio.create_task(it.complete(chat("p"), wait=True))
             await until(lambda: not it.pool.up, seconds=2)
-            assert server.counts["p"] <= 2
+            asked, probes = server.counts["p"], server.counts["Hello"]
+            assert asked <= 2
+            await until(lambda: server.counts["Hello"] >= probes + 2, what="it is probed, and hangs")
+            assert not it.pool.up
+            assert server.counts["p"] == asked
             server.faults.hanging = False
             assert (await call).text == "p"
 
@@ -186,13 +194,24 @@ def test_one_replica_with_another_model_is_out_and_the_rest_goes_on():
     run(main())
 
 
+def test_a_call_that_failed_here_is_tried_elsewhere():
+    async def main():
+        async with FaultServer(Faults(sick=500)) as a, FaultServer() as b, client(a, b, failures=99) as it:
+            for i in range(10):
+                assert (await it.complete(chat(f"p{i}"))).replica == b.url
+            assert a.counts.total() > 0
+            assert max(a.counts.values()) == 1
+
+    run(main())
+
+
 def test_a_call_that_kills_its_server_takes_no_other_along():
     """It dies each time the call comes. Who was lost beside it three times goes alone, and gets through."""
 
     async def main():
         async with (
             FaultServer(Faults(median_seconds=0.01)) as server,
-            client(server, timeout_seconds=20) as it,
+            client(server) as it,
         ):
             bad = "p [[kill]]"
 

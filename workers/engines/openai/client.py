@@ -70,7 +70,10 @@ class _Try(NamedTuple):
 
 
 class Client:
-    """A model behind one or more servers. Lives in one event loop; `async with` opens and closes it."""
+    """A model behind one or more servers. Lives in one event loop.
+
+    `async with` opens and closes it; calls under way must have ended or been cancelled before.
+    """
 
     def __init__(self, settings: EngineSettings, metrics: EngineMetrics | None = None) -> None:
         self.settings = settings
@@ -341,6 +344,8 @@ class Client:
             queue = fit.read_queue(reply.body) if reply.status == OK else None
             if queue is None:
                 continue
+            if self.pool.waiting:
+                replica.limit.reached()
             before = replica.limit.value
             replica.limit.look(queue.running, queue.waiting, replica.outstanding)
             if replica.limit.value > before:
