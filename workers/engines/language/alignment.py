@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from workers.engines.language.template_text import TemplateText
@@ -52,21 +53,31 @@ class _Canonical:
         done = 0
         for run in [*_SPACE.finditer(text), None]:
             start = run.start() if run else len(text)
-            for offset in range(done, start):
-                made = text[offset].casefold() if loose else text[offset]
-                parts.append(made)
-                self.places += [offset] * len(made)
+            chunk = text[done:start]
+            made = chunk.casefold() if loose else chunk
+            parts.append(made)
+            if len(made) == len(chunk):  # folding never shortens a letter: each stands for itself
+                self.places.extend(range(done, start))
+            else:
+                for offset in range(done, start):
+                    self.places += [offset] * len(text[offset].casefold())
             if run:
                 parts.append(" ")
                 self.places.append(start)
                 done = run.end()
         self.places.append(len(text))
         self.text = "".join(parts)
-        if loose:  # "an" as "a": the n goes
-            ends = [found.end() - 1 for found in _AN.finditer(self.text)]
-            for end in reversed(ends):
-                del self.places[end]
+        if loose and "an" in self.text:  # "an" as "a": the n goes
+            for found in reversed([*_AN.finditer(self.text)]):
+                del self.places[found.end() - 1]
             self.text = _AN.sub("a", self.text)
+
+
+@lru_cache(maxsize=4096)
+def _literals(words: tuple[str, ...], *, loose: bool) -> tuple[str, ...]:
+    """Return a template's words as they are compared, without the white space at its ends."""
+    whole = (words[0].lstrip(), *words[1:-1], words[-1].rstrip())
+    return tuple(_Canonical(part, loose=loose).text for part in whole)
 
 
 def align(
@@ -85,14 +96,12 @@ def align(
     """
     lead = len(text) - len(text.lstrip())
     whole = _Canonical(text.strip(), loose=loose)
-    words = list(template.words)
-    words[0], words[-1] = words[0].lstrip(), words[-1].rstrip()
-    literals = [_Canonical(part, loose=loose).text for part in words]
-    search = _Search(
-        whole.text, literals, template.slots if repeats else tuple(map(str, range(len(words) - 1)))
-    )
-    back = {place + lead: i for i, place in reversed([*enumerate(whole.places)])}
-    search.hints = {back[a]: back[b] for a, b in hints if a in back and b in back}
+    literals = _literals(template.words, loose=loose)
+    slots = template.slots if repeats else tuple(map(str, range(len(template.slots))))
+    search = _Search(whole.text, literals, slots)
+    if hints:
+        back = {place + lead: i for i, place in reversed([*enumerate(whole.places)])}
+        search.hints = {back[a]: back[b] for a, b in hints if a in back and b in back}
     found = search.run()
     if found is None:
         return None
@@ -121,7 +130,11 @@ class _Search:
         self.hints: dict[int, int] = {}
         self.certain = True
         # Descriptions that come again behind slot i: only their values make a dead end one.
-        self._awaited = [tuple(sorted(set(slots[: i + 1]) & set(slots[i + 1 :]))) for i in range(len(slots))]
+        again = len(set(slots)) < len(slots)
+        self._awaited = [
+            tuple(sorted(set(slots[: i + 1]) & set(slots[i + 1 :]))) if again else ()
+            for i in range(len(slots))
+        ]
 
     def run(self) -> list[tuple[int, int]] | None:
         """Return a span of the text for each slot, white space left out, or None."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final
 
@@ -87,11 +87,16 @@ def examples() -> tuple[Example, ...]:
     return tuple(decoder.decode(line) for line in data.splitlines())
 
 
+@lru_cache(maxsize=64)
+def _document(text: str) -> str:
+    """Return a segment's text as all its candidates' prompts have it."""
+    return json_string(text)
+
+
 def _question(document: str, template: str) -> str:
     """Document first: what all candidates of a segment have in common."""
     return (
-        f'{{"document": {json_string(document)},\n'
-        f'"instruction_template": {json_string(template, slots=True)}}}'
+        f'{{"document": {_document(document)},\n"instruction_template": {json_string(template, slots=True)}}}'
     )
 
 
@@ -116,7 +121,7 @@ def _teacher(segment: Segment, candidate: Candidate) -> tuple[Message, ...]:
 def _released(segment: Segment, candidate: Candidate) -> tuple[Message, ...]:
     content = (
         f'{{"instruction_template": {json_string(candidate.template, slots=True)}, '
-        f'"document": {json_string(segment.text)}}}'
+        f'"document": {_document(segment.text)}}}'
     )
     return (Message("user", content),)
 

@@ -15,10 +15,11 @@ GAP: Final = re.compile(r"<[ ]?(?:\.\.\.|\u2026)[ ]?>")
 TAG: Final = re.compile(r"<[ ]?(/?)[ ]?excerpt[ ]?>", re.IGNORECASE)
 
 _LEFT: Final = re.compile(
-    r"</?[ ]?(?:fi|excerpt)\b|<[ ]?(?:\.\.\.|\u2026)[ ]?>"  # ours
-    r"|<\||\|>|<\uff5c|</?s>|<(?:start|end)_of_turn>|<<?/?SYS>|<(?:bos|eos|pad|unk)>|<(?:begin|end)_of_text>"
+    r"</?[ ]?(?:fi|excerpt)\b|\bexcerpt>|&lt;/?(?:fi|excerpt)\b|<[ ]?(?:\.\.\.|\u2026)[ ]?>"  # ours
+    r"|<[|\uff5c][^\s<>|\uff5c]{1,60}[|\uff5c]>"  # most chat templates (and no pipe of R or Elixir)
+    r"|</?s>|<(?:start|end)_of_turn>|<<?/?SYS>|<(?:bos|eos|pad|unk)>|<(?:begin|end)_of_text>"
     r"|\[/?INST\]|\[gMASK\]|</?think>|</?tool_call>"
-    r"|^[ \t]*(?:Instruction|Answer):",  # the training frame (paper section 5)
+    r"|^[ \t]*(?-i:Instruction|Answer):",  # the training frame (paper section 5)
     re.IGNORECASE | re.MULTILINE,
 )
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
