@@ -124,8 +124,9 @@ class Verdict(Record, frozen=True):
     """What the judge thinks of one pair (by `template_id`; a segment holds each template once)."""
 
     template_id: str
-    score: int  # 1..5; the paper keeps 4 and 5
+    score: int  # 1..5; the paper keeps 4 and 5. 0: `unjudged`
     feedback: str = ""
+    unjudged: str = ""  # why the judge gave no score, with its words
 
 
 class JudgedSegment(Record, frozen=True):

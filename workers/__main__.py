@@ -28,12 +28,18 @@ STAGE_CLASSES: Final = {
     "judge": "workers.judge.stage:JudgeStage",
 }
 
+MODEL_STAGE_CLASSES: Final = {
+    "instantiate": "workers.instantiate.model_stage:ModelInstantiateStage",
+    "judge": "workers.judge.model_stage:ModelJudgeStage",
+}
+
 log = structlog.get_logger("workers")
 
 
-def stage_class(name: str) -> type[Stage[Any, Any]]:
-    """Import a stage's class; only this one's libraries are loaded."""
-    module, _, attribute = STAGE_CLASSES[name].partition(":")
+def stage_class(name: str, settings: Settings | None = None) -> type[Stage[Any, Any]]:
+    """Import the class that carries a stage with its engine; only this one's libraries are loaded."""
+    by_model = settings is not None and getattr(settings.stage(name), "engine", "") == "openai"
+    module, _, attribute = (MODEL_STAGE_CLASSES if by_model else STAGE_CLASSES)[name].partition(":")
     found: type[Stage[Any, Any]] = getattr(importlib.import_module(module), attribute)
     return found
 
@@ -53,6 +59,7 @@ def work(stage_type: type[Stage[Any, Any]], settings: Settings, slot: str | None
     for kind, name in stage.known_marks():
         metrics.marked(kind, name, 0)
     stage.open()
+    stage.register(registry)
     log.info("stage open", stage=stage_type.name, seconds=round(time.monotonic() - started, 2),
              metrics=f"http://{settings.metrics.host}:{port}/metrics", slot=slot)  # fmt: skip
     run_worker(stage, settings, generation, metrics, slot)
@@ -66,7 +73,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = load()
-        work(stage_class(arguments.stage), settings, arguments.slot)
+        work(stage_class(arguments.stage, settings), settings, arguments.slot)
     except FinestreamError as error:
         print(f"finestream worker {arguments.stage}: {error}", file=sys.stderr)  # noqa: T201 - the user's answer
         return error.exit_code

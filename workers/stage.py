@@ -7,10 +7,13 @@ acknowledgements and metrics.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+from prometheus_client import CollectorRegistry
 
 from streams.records import Record
 from streams.settings import DuplicateSettings, Settings, StageSettings
@@ -102,5 +105,48 @@ class Stage(ABC, Generic[In, Out]):
         """Return all marks that these settings allow, so that each is a metric at 0 before it happens."""
         return ()
 
+    def register(self, registry: CollectorRegistry) -> None:
+        """Make metrics of the stage's own in the process's registry; called behind `open`."""
+
     def close(self) -> None:
         """Release what `open` took."""
+
+
+class AsyncStage(Stage[In, Out]):
+    """A stage that waits for others rather than computes: a language model behind a server.
+
+    The runner calls `answer` in its own event loop, for `records_at_once` records, each alone: a slow one
+    delays its lane and no other record's call. There is no deadline of the runner's: a call that waits for a
+    server to come back is no hang, so whoever makes the call bounds it (and can cancel it, unlike a thread).
+    """
+
+    @property
+    def records_at_once(self) -> int:
+        """How many records may be asked about at once."""
+        return self.config.calls
+
+    async def start(self) -> None:
+        """Open connections; called in the loop, once, behind `open` and before the first `answer`."""
+
+    @abstractmethod
+    async def answer(self, record: In) -> Outcome:
+        """Return one record's outcome. May be cancelled at any point.
+
+        An exception is the record's own fault: tried again, then dead-lettered, alone (an `EngineError` at
+        once, since a client tries again by itself). `Misconfigured` is nobody's and would meet all: it ends
+        the worker, and nothing is dead-lettered for it.
+        """
+
+    async def stop(self) -> None:
+        """Close what `start` opened."""
+
+    def process(self, records: Sequence[In]) -> Sequence[Outcome]:
+        """Answer in a loop of its own: in the child process of an isolated lane."""
+        return asyncio.run(self._answer_all(records))
+
+    async def _answer_all(self, records: Sequence[In]) -> Sequence[Outcome]:
+        await self.start()
+        try:
+            return [await self.answer(record) for record in records]
+        finally:
+            await self.stop()

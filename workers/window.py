@@ -18,11 +18,12 @@ from typing import Any, Final
 import structlog
 
 from monitoring.metrics import StageMetrics
+from streams.errors import EngineError, Misconfigured
 from streams.settings import Settings
 from workers.lane import Slot
 from workers.sandbox import ChildDied, Sandbox
-from workers.stage import Stage
-from workers.work import Failure, Result, failure, run
+from workers.stage import AsyncStage, Stage
+from workers.work import Failure, Result, answer, failure, run
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +113,74 @@ class Window:
 
     def callers(self) -> list[Any]:
         """Return the coroutines that process; an exception in one must end the worker."""
+        if isinstance(self._stage, AsyncStage):
+            return [self._answer_forever(self._stage), self._caller_alone()]
         return [*(self._caller() for _ in range(self._config.calls)), self._caller_alone()]
+
+    async def _answer_forever(self, stage: AsyncStage[Any, Any]) -> None:
+        """Keep as many calls of an async stage under way as it may have, one task for each record."""
+        await stage.start()
+        tasks: set[asyncio.Task[None]] = set()
+        place = asyncio.Semaphore(stage.records_at_once)
+        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            self._calling -= 1
+            place.release()
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not broken.done():
+                broken.set_exception(error)
+
+        async def give_out() -> None:
+            while True:
+                await place.acquire()
+                while (slot := self._next()) is None:
+                    self._wake.clear()
+                    await self._wake.wait()
+                self._calling += 1
+                task = asyncio.ensure_future(self._answer(stage, slot))
+                tasks.add(task)
+                task.add_done_callback(done)
+
+        giving = asyncio.ensure_future(give_out())
+        try:
+            await asyncio.wait({giving, broken}, return_when=asyncio.FIRST_COMPLETED)
+            (giving if giving.done() else broken).result()
+        finally:
+            for task in (giving, *tasks):
+                task.cancel()
+            await stage.stop()
+
+    def _next(self) -> Slot | None:
+        while self._todo:
+            slot = self._todo.popleft()
+            if slot.lane.is_open and not slot.started:
+                slot.started = True
+                return slot
+        return None
+
+    async def _answer(self, stage: AsyncStage[Any, Any], slot: Slot) -> None:
+        """Ask for one record; where it keeps failing, it alone is buried."""
+        for attempt in range(1, self._runner.tries + 1):
+            began = time.monotonic()
+            try:
+                self._finish(slot, await answer(stage, slot.kind, slot.value))
+            except Misconfigured:
+                raise
+            except EngineError as error:
+                self._bury(slot, error)
+                return
+            except Exception as error:  # noqa: BLE001 - the boundary to stage code: retried, then named and buried
+                self._metrics.retried(type(error).__name__)
+                if attempt == self._runner.tries:
+                    self._bury(slot, error)
+                    return
+                await asyncio.sleep(self._runner.backoff_seconds * 2 ** (attempt - 1))
+            else:
+                return
+            finally:
+                self._metrics.batch_seconds.observe(time.monotonic() - began)
 
     async def _caller(self) -> None:
         while True:
@@ -166,10 +234,7 @@ class Window:
             for slot in batch:
                 await self._call([slot])
         else:
-            log.warning(
-                "record fails", stage=self._stage.name, position=batch[0].position, error=repr(error)[:500]
-            )
-            self._finish(batch[0], failure(error))
+            self._bury(batch[0], error)
 
     async def _run(self, batch: list[Slot]) -> list[Result]:
         inputs = [(slot.kind, slot.value) for slot in batch]
@@ -216,6 +281,10 @@ class Window:
                             position=slot.position, reason=reason)  # fmt: skip
         slot.lane.isolate = 1  # found: once this one is sent, the lane runs normally again
         return Failure("killed_worker", reason)
+
+    def _bury(self, slot: Slot, error: Exception) -> None:
+        log.warning("record fails", stage=self._stage.name, position=slot.position, error=repr(error)[:500])
+        self._finish(slot, failure(error))
 
     def _finish(self, slot: Slot, result: Result) -> None:
         slot.result = result

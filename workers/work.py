@@ -11,7 +11,7 @@ from streams.errors import RecordError
 from streams.positions import Kind
 from streams.records import MAX_RECORD_BYTES, RawDocument, RawStub, Record, decode, encode
 from workers.duplicates import NOBODY, Identity
-from workers.stage import Drop, Mark, Outcome, Stage
+from workers.stage import AsyncStage, Drop, Mark, Outcome, Stage
 
 MAX_DETAIL_CHARACTERS = 2000
 
@@ -64,6 +64,15 @@ def run(stage: Stage[Any, Any], inputs: Sequence[tuple[Kind, bytes]]) -> list[Re
     for i, outcome in zip(places, outcomes, strict=True):
         results[i] = _result(stage, outcome)
     return [result for result in results if result is not None]
+
+
+async def answer(stage: AsyncStage[Any, Any], kind: Kind, value: bytes) -> Result:
+    """Return one input's result. Raises what the stage's `answer` raises."""
+    try:
+        record = decode(value, _record_type(stage, kind))
+    except RecordError as error:
+        return failure(error)
+    return _result(stage, await stage.answer(record))
 
 
 def _record_type(stage: Stage[Any, Any], kind: Kind) -> type[Record]:

@@ -95,9 +95,12 @@ class Tally:
             self._dropped["instantiate"].update(pair.rejected for pair in pairs if pair.rejected)
         elif base == "judged":
             verdicts = decode(value, _Verdicts).verdicts
-            accounts.pairs += len(verdicts)
-            accounts.judged += bool(verdicts)
-            self._scores.update(verdict.score for verdict in verdicts)
+            scores = [verdict.score for verdict in verdicts if verdict.score]
+            accounts.pairs += len(scores)
+            accounts.judged += bool(scores)
+            self._scores.update(scores)
+            if len(scores) < len(verdicts):
+                self._dropped["judge"]["unjudged"] += len(verdicts) - len(scores)
 
     def stream(self, topic: str, stream: LaneStream) -> None:
         """Count what a lane's filter passed over."""
