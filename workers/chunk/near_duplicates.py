@@ -13,6 +13,7 @@ same on every machine (a test holds golden bytes, `ALGORITHM_VERSION` is checked
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 _PUNCTUATION: Final = string.punctuation + "\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u2022\u2026"
 _SPACES: Final = str.maketrans(_PUNCTUATION, " " * len(_PUNCTUATION))
+_WORD: Final = re.compile(rf"[^\s{re.escape(_PUNCTUATION)}]+")
 _LETTERS_A_WORD: Final = 16
 """Above so many on average there are no spaces between words (Chinese, Japanese, Thai): letters are taken."""
 _MinHash: Final[Any] = rensa.RMinHash
@@ -50,7 +52,7 @@ def sketch(text: str, shingle_words: int = 5) -> bytes:
 
     Where it has fewer than `shingle_words` words, they are one shingle; no words at all give b"".
     """
-    words = text.lower().translate(_SPACES).split()
+    words = _words(text)
     if len(words) * _LETTERS_A_WORD < sum(map(len, words)):
         words = list("".join(words))
     if not words:
@@ -59,6 +61,12 @@ def sketch(text: str, shingle_words: int = 5) -> bytes:
     shingles = _shingles(hashes, min(shingle_words, len(words)))
     matrix = _MinHash.digest_matrix_from_flat_token_hashes(shingles, [0, len(shingles)], SKETCH_BYTES, _SEED)
     return np.array(matrix.to_rows()[0], dtype=np.uint32).astype(np.uint8).tobytes()
+
+
+def _words(text: str) -> list[str]:
+    """Return what spaces and punctuation part, in lower case: the same in both ways, each the faster one."""
+    lower = text.lower()
+    return lower.translate(_SPACES).split() if lower.isascii() else _WORD.findall(lower)
 
 
 def _shingles(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
