@@ -3,8 +3,8 @@
 A model that copies a passage straightens its quotes, joins its lines, drops its zero-width spaces. So copies
 are looked up in a folded text, and what is found there is led back to character offsets of the source. Built
 once a text, in C where it matters: the distinct characters are looked at one by one, the text only as a
-whole, so that 100 kB take 1 to 4 ms (12 where every second character is an accent). The alternative, a pattern
-that tolerates every spelling at every place, is neither linear nor exact.
+whole, so that 100 kB take 1 to 4 ms (12 where every second character is an accent). The alternative, a
+pattern that tolerates every spelling at every place, is neither linear nor exact.
 
 What folds (our choice): compatibility forms (NFKD: ligatures, full-width forms, superscripts), accents, the
 kinds of quotes, dashes and white space, and what is invisible. Only lookups see the folded text.
