@@ -176,22 +176,38 @@ class RemoteFile:
         for number in range(1, TRIES + 1):
             try:
                 return ask()
-            except (FileNotFoundError, SourceError):
+            except SourceError:
                 raise
+            except FileNotFoundError as error:
+                if _said_gone(error):
+                    raise
+                self._wait(number, error.__cause__ or error)
             except PermissionError as error:
                 raise SourceError(
                     f"{self._url}: access was refused ({error}); set the credentials in the environment"
                 ) from error
-            except Exception as error:  # each store has errors of its own, and none of them voids a record
-                status = getattr(error, "status", 0)
-                final = 400 <= status < 500 and status not in _WORTH_A_RETRY
-                if number == TRIES or final:
-                    raise (SourceError if final else SourceUnavailable)(
-                        f"{self._url} cannot be read now: {type(error).__name__} {error}; try again"
-                    ) from error
-                pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE_SECONDS)
-                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            except Exception as error:  # noqa: BLE001 - each store has its own; none of them voids a record
+                self._wait(number, error)
         raise AssertionError
+
+    def _wait(self, number: int, error: BaseException) -> None:
+        """Wait before the next try, or raise `SourceError` where it was the last or another is in vain."""
+        status = getattr(error, "status", 0)
+        final = 400 <= status < 500 and status not in _WORTH_A_RETRY
+        if number == TRIES or final:
+            raise (SourceError if final else SourceUnavailable)(
+                f"{self._url} cannot be read now: {type(error).__name__} {error}; try again"
+            ) from error
+        pause = min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE_SECONDS)
+        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+
+def _said_gone(error: FileNotFoundError) -> bool:
+    """Whether the store itself said so: fsspec's HTTP calls whatever goes wrong a missing file."""
+    cause = error.__cause__
+    if cause is None or not type(cause).__module__.startswith("aiohttp"):
+        return True
+    return getattr(cause, "status", 0) in {404, 410}
 
 
 def is_remote(location: str) -> bool:

@@ -189,6 +189,8 @@ def sources(topics: Topics) -> dict[int, str]:
     """Return the file behind each source number, from the book."""
     out = {}
     for record in topics.read("sources")[0]:
+        if record.key.startswith(b"\0"):  # how many ingesters there are
+            continue
         booking = msgspec.msgpack.decode(record.value)
         out[booking.get("sequence") or record.offset + 1] = bytes(booking["path"]).decode()
     return out
