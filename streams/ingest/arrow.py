@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from streams.errors import SourceError
 from streams.ingest.arrow_messages import (
     BATCH,
     SCHEMA,
@@ -65,8 +64,8 @@ class ArrowReader:
                     break
                 yield from self._message(message)
                 self._at = message.end
-        except (OSError, BadMessage, *ARROW_ERRORS) as error:
-            self._check(error)
+        except (OSError, BadMessage, *ARROW_ERRORS):
+            self._file.check(self._name)
             yield self._rest(StubReason.UNREADABLE)
             return
         if message is None:
@@ -93,20 +92,21 @@ class ArrowReader:
 
     def _batch(self, message: Message) -> Iterator[Item]:
         end = self._index + message.rows
+        reason = StubReason.UNREADABLE
         try:
             data = self._read(message)
             if data is None:
-                yield self._stub(StubReason.INFLATES, message.start, message.end)
+                reason = StubReason.INFLATES
             else:
-                for part in self._slices(self._decode(data), len(data)):
+                for part in self._slices(self._decode(data, message.rows), len(data)):
                     yield from items_of(part, self._mapping, self._index, message.start)
                     self._index += len(part)
-                if self._index < end:
-                    yield self._stub(StubReason.UNREADABLE, message.start, message.end)
-        except (OSError, *ARROW_ERRORS) as error:
-            self._check(error)
-            yield self._stub(StubReason.UNREADABLE, message.start, message.end)
-        self._index = end
+                if self._index == end:
+                    return
+        except (OSError, *ARROW_ERRORS):
+            self._file.check(self._name)
+        yield self._stub(reason, message.start, message.end)
+        self._index = max(end, self._index + 1)  # a batch of no rows that is broken has a number too
 
     def _read(self, message: Message) -> bytes | None:
         """Read a message whole; None where it is, or claims to expand to, more than is held."""
@@ -120,12 +120,14 @@ class ArrowReader:
             expanded += max(int.from_bytes(data[place : place + 8], "little", signed=True), 0)
         return data if expanded <= MAX_BATCH_BYTES else None
 
-    def _decode(self, data: bytes) -> Any:
+    def _decode(self, data: bytes, rows: int) -> Any:
         if self._dictionaries:
             whole = b"".join((self._schema_message, *self._dictionaries, data))
             batch = pa.ipc.open_stream(pa.py_buffer(whole)).read_next_batch()
         else:
             batch = pa.ipc.read_record_batch(pa.py_buffer(data), self._schema)
+        if len(batch) != rows:
+            raise ValueError("a batch of other than its rows")
         wanted = set(self._mapping.columns(batch.schema.names)) or {*batch.schema.names[:1]}
         kept = [n for n, field in enumerate(batch.schema) if field.name in wanted and is_plain(field.type)]
         if not kept:
@@ -144,15 +146,6 @@ class ArrowReader:
         rows = max(min(_SLICE_ROWS, _SLICE_BYTES // max(longest, 1)), 1)
         for start in range(0, len(batch), rows):
             yield batch.slice(start, rows)
-
-    def _check(self, error: Exception) -> None:
-        """Raise where the disk or the network failed, and not the file."""
-        failed = self._file.failed or error
-        if isinstance(failed, SourceError):
-            raise failed
-        if isinstance(failed, OSError) and failed.errno is not None:
-            text = f"{self._name} cannot be read now: {failed.strerror}; try again"
-            raise SourceError(text) from failed
 
     def _rest(self, reason: StubReason) -> Stub:
         return self._stub(reason, self._at, self._size)

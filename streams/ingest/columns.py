@@ -18,7 +18,7 @@ from streams.ingest.rows import MAX_FIELD_CHARACTERS, MAX_FIELDS, RowMapping
 
 ARROW_ERRORS: Final = (pa.ArrowException, ValueError)
 """What pyarrow raises for bytes that are wrong, beside `OSError` without an errno."""
-_UNFIT: Final = (pa.ArrowException, ValueError, OverflowError, KeyError, RecursionError)
+_UNFIT: Final = (pa.ArrowException, ValueError, ArithmeticError, KeyError, RecursionError)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from streams.errors import SourceError
 from streams.ingest.columns import ARROW_ERRORS, is_plain, items_of
 from streams.ingest.items import Item, Stub, StubReason, digest, stub
-from streams.ingest.parquet_pages import BadPage, pages
+from streams.ingest.parquet_layout import BadLayout, Group, pages, read_footer
 from streams.ingest.rows import RowMapping
 from streams.ingest.seekable import SeekableFile
 from streams.ingest.source import Source
@@ -55,25 +54,30 @@ class ParquetReader:
         if self._size == 0:
             return
         try:
-            table = pq.ParquetFile(
-                self._file, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
-            )
-            names = [field.name for field in table.schema_arrow if is_plain(field.type)]
-            columns = self._mapping.columns(names) or names[:1]  # at least one tells how many rows there are
-            if not columns:
-                raise ValueError("no column of a type that is read")
-            groups = [_Group(table.metadata.row_group(n), columns) for n in range(table.num_row_groups)]
-        except (OSError, *ARROW_ERRORS) as error:
-            self._check(error)
+            table, columns, groups = self._open()
+        except (OSError, BadLayout, *ARROW_ERRORS):
+            self._file.check(self._name)
             yield self._unreadable()
             return
-        for number, group in enumerate(groups):
+        for number, whole in enumerate(groups):
+            group = whole.of(columns)
             end = self._index + group.rows
             yield from self._group(table, number, group, columns)
-            self._index = end
+            self._index = max(end, self._index)
         self._reached = self._size
 
-    def _group(self, table: Any, number: int, group: _Group, columns: list[str]) -> Iterator[Item]:
+    def _open(self) -> tuple[Any, list[str], list[Group]]:
+        groups = read_footer(self._file.range, self._size)
+        table = pq.ParquetFile(
+            self._file, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+        )
+        names = [field.name for field in table.schema_arrow if is_plain(field.type)]
+        columns = self._mapping.columns(names) or names[:1]  # at least one tells how many rows there are
+        if not columns:
+            raise BadLayout("no column of a type that is read")
+        return table, columns, groups
+
+    def _group(self, table: Any, number: int, group: Group, columns: list[str]) -> Iterator[Item]:
         end = self._index + group.rows
         try:
             rows = self._batch_rows(group)
@@ -86,34 +90,28 @@ class ParquetReader:
                 share = 1 - (end - self._index) / max(group.rows, 1)
                 self._reached = max(self._reached, group.start + int(share * group.length))
         except _TooLong:
-            yield self._stub(StubReason.INFLATES, group)
-        except (OSError, BadPage, *ARROW_ERRORS) as error:
-            self._check(error)
-            yield self._stub(StubReason.UNREADABLE, group)
+            reason = StubReason.INFLATES
+        except (OSError, BadLayout, *ARROW_ERRORS):
+            self._file.check(self._name)
+            reason = StubReason.UNREADABLE
         else:
-            if self._index < end:
-                yield self._stub(StubReason.TRUNCATED, group)
+            reason = StubReason.TRUNCATED
+            if self._index == end:
+                return
+        yield self._stub(reason, group)
+        self._index += 1  # a group of no rows that is broken has a number too
 
-    def _batch_rows(self, group: _Group) -> int:
+    def _batch_rows(self, group: Group) -> int:
         """Look at the pages to come; return how many rows may be decoded at once."""
         longest = 1
-        for start, length, chained in group.chunks:
-            for page in pages(self._file.range, start, length):
+        for chunk in group.chunks:
+            for page in pages(self._file.range, chunk.start, chunk.stored_bytes):
                 if page.expanded_bytes > MAX_PAGE_BYTES:
                     raise _TooLong
-                if page.dictionary or chained:
+                if page.dictionary or chunk.chained:
                     # Each row may repeat the longest value, which a page of this size can hold.
                     longest = max(longest, page.expanded_bytes)
         return int(max(min(_BATCH_ROWS, _BATCH_BYTES // max(longest, group.row_bytes)), 1))
-
-    def _check(self, error: Exception) -> None:
-        """Raise where the disk or the network failed, and not the file."""
-        failed = self._file.failed or error
-        if isinstance(failed, SourceError):
-            raise failed
-        if isinstance(failed, OSError) and failed.errno is not None:
-            text = f"{self._name} cannot be read now: {failed.strerror}; try again"
-            raise SourceError(text) from failed
 
     def _unreadable(self) -> Stub:
         head = b"".join(self._stored.stored(0, len(_MAGIC)))
@@ -123,31 +121,6 @@ class ParquetReader:
         reason = StubReason.TRUNCATED if cut else StubReason.UNREADABLE
         return stub(self._index, reason, found, source=self._name, start=0, length=self._size)
 
-    def _stub(self, reason: StubReason, group: _Group) -> Stub:
+    def _stub(self, reason: StubReason, group: Group) -> Stub:
         found = digest(self._stored.stored(group.start, group.length))
         return stub(self._index, reason, found, source=self._name, start=group.start, length=group.length)
-
-
-class _Group:
-    """What the footer says of a row group, as far as it can be true."""
-
-    def __init__(self, metadata: Any, columns: list[str]) -> None:
-        self.rows: int = metadata.num_rows
-        if not 0 <= self.rows < 1 << 48:
-            raise ValueError(f"a row group of {self.rows} rows")
-        self.chunks: list[tuple[int, int, bool]] = []  # offset, stored bytes, whether values are chained
-        expanded = 0
-        for number in range(metadata.num_columns):
-            chunk = metadata.column(number)
-            if not f"{chunk.path_in_schema}.".startswith(tuple(f"{name}." for name in columns)):
-                continue
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page and 0 < (first := chunk.dictionary_page_offset or 0) < start:
-                start = first
-            chained = "DELTA_BYTE_ARRAY" in chunk.encodings  # a value may begin with all of the one before
-            self.chunks.append((start, chunk.total_compressed_size, chained))
-            expanded += max(chunk.total_uncompressed_size, 0)
-        self.row_bytes = expanded // max(self.rows, 1)
-        self.start = max(min((start for start, _, _ in self.chunks), default=0), 0)
-        ends = max((start + length for start, length, _ in self.chunks), default=0)
-        self.length = max(ends - self.start, 0)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import io
 
+from streams.errors import SourceError
 from streams.ingest.stored import StoredFile
 
 
 class SeekableFile(io.RawIOBase):
-    """Reads where it is told; remembers what failed below pyarrow."""
+    """Reads where it is told; knows what failed below pyarrow."""
 
     def __init__(self, file: StoredFile) -> None:
         super().__init__()
         self._file, self._at = file, 0
         self.size = file.size
-        self.failed: Exception | None = None
+        self._failed: Exception | None = None
 
     def readable(self) -> bool:
         """It is."""
@@ -46,10 +47,28 @@ class SeekableFile(io.RawIOBase):
         return data
 
     def range(self, start: int, length: int) -> bytes:
-        """Return a range. Raises what the store raises, and keeps it: pyarrow may tell another error."""
+        """Return a range, as far as the file has it. Raises what the store raises, and keeps it."""
+        if start < 0 or length < 0:
+            raise ValueError(f"{length} bytes at {start}")
+        length = min(length, self.size - start)
+        if length <= 0:
+            return b""
         try:
             pieces = list(self._file.stored(start, length))
         except Exception as error:
-            self.failed = error
+            self._failed = error
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def check(self, name: str) -> None:
+        """Raise `SourceError` where the disk or the network failed.
+
+        To be asked when pyarrow raised: it has errors with an errno for bytes that are wrong, and tells
+        another error than the one that it met here.
+        """
+        failed = self._failed
+        if isinstance(failed, SourceError):
+            raise failed
+        if failed is not None:
+            text = getattr(failed, "strerror", None) or failed
+            raise SourceError(f"{name} cannot be read now: {text}; try again") from failed

@@ -1,12 +1,12 @@
 """`ingest_vs_bare`: documents a CPU-second of our ingester, over those of the least that could do the same.
 
 For each format, bare is a loop of the library that one would take (FastWARC's iteration over the response
-records; gzip and msgspec for JSON lines; pyarrow's batches; gzip and `read` for ARC; `read_bytes`), its payloads
-into the same partitions of a topic through the idempotent producer that all of ours use (same library, codec and
-batches of 256 KB), one flush. Both run in this process, in turns, over the same pages of about 50 kB; the ratio
-of their medians is what counts, and the lowest of the formats is the figure. Start-up of either (imports,
-clients, books) is left out. The ingester's own producer uses batches of 1 MB, which is part of what it does well;
-how it compares with a bare loop that uses them too is said beside, for WARC.
+records; gzip and msgspec for JSON lines; pyarrow's batches; gzip and `read` for ARC; `read_bytes`), its
+payloads into the same partitions of a topic through the idempotent producer that all of ours use (same
+library, codec and batches of 256 KB), one flush. Both run in this process, in turns, over the same pages of
+about 50 kB; the ratio of their medians is what counts, and the lowest of the formats is the figure. Start-up
+of either (imports, clients, books) is left out. The ingester's own producer uses batches of 1 MB, which is
+part of what it does well; how it compares with a bare loop that uses them too is said beside, for WARC.
 """
 
 from __future__ import annotations

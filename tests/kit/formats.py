@@ -16,7 +16,7 @@ import zstandard
 from kit.crawl_files import page, page_url, response
 
 from streams.ingest.arrow_messages import BATCH, Message, next_message
-from streams.ingest.parquet_pages import pages
+from streams.ingest.parquet_layout import pages
 
 ROWS = 3
 """Of a row group or batch."""
