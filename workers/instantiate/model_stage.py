@@ -73,9 +73,11 @@ class ModelInstantiateStage(AsyncStage[MatchedSegment, InstantiatedSegment]):
             _rejected(candidate, one) if isinstance(one, EngineError) else one
             for candidate, one in zip(record.candidates, made, strict=True)
         ]
-        return [
-            InstantiatedSegment(matched=record, engine=ENGINE, model=self.config.model.model, pairs=pairs)
-        ]
+        return [InstantiatedSegment(matched=record, engine=ENGINE, model=self._name, pairs=pairs)]
+
+    @property
+    def _name(self) -> str:
+        return f"{self._profile.name}:{self.config.model.model}"
 
     async def _pair(self, segment: Segment, candidate: Candidate, source: Source) -> Pair | EngineError:
         seed = seed_of(
