@@ -51,6 +51,7 @@ class Faults:
     hanging: bool = False
     sick: int = 0
     health: int = 200
+    location: str = ""  # of redirections
     key: str = ""
     model: str = ""
     longest: int = 10**9  # max_tokens beyond it is a 400
@@ -112,7 +113,8 @@ class FaultServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, backlog=1024)
         await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]
+        if not self.port:
+            self.port = site._server.sockets[0].getsockname()[1]
 
     async def kill(self) -> None:
         """Stop as a killed process does: nothing listens, every connection is reset."""
@@ -120,7 +122,8 @@ class FaultServer:
         if runner is None:
             return
         for site in list(runner.sites):
-            site._server.close()
+            if site._server is not None:  # killed while it starts
+                site._server.close()
         for transport in list(self._transports):
             reset(transport)
         await runner.cleanup()
@@ -258,6 +261,8 @@ class FaultServer:
         headers = {}
         if status in {429, 503} and self.faults.retry_after:
             headers["Retry-After"] = self.faults.retry_after
+        if self.faults.location:
+            headers["Location"] = self.faults.location
         body = {"error": {"message": message, "type": "Error", "code": status}}
         return web.json_response(body, status=status, headers=headers)
 

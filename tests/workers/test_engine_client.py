@@ -160,6 +160,32 @@ def test_a_wrong_setting_buries_nothing(faults, settings, fix, monkeypatch):
     run(main())
 
 
+def test_no_redirection_is_followed(monkeypatch):
+    """The key and the documents go where the settings say."""
+    monkeypatch.setenv("ENGINE_TEST_KEY", "sk-right-0123456789")
+
+    async def main():
+        async with FaultServer() as other, FaultServer(Faults(sick=307)) as server:
+            server.faults.location = f"{other.url}/chat/completions"
+            async with client(server, api_key_env="ENGINE_TEST_KEY") as it:
+                with pytest.raises(Misconfigured, match="307"):
+                    await it.complete(chat("p"))
+            assert other.counts.total() == 0
+
+    run(main())
+
+
+def test_a_429_halves_what_the_server_gets():
+    async def main():
+        async with FaultServer() as server, client(server, concurrency=8, fit_concurrency=False) as it:
+            await it.complete(chat("p [[429*1]]"))
+            assert it.pool.replicas[0].limit.value == 4
+            await asyncio.gather(*(it.complete(chat(f"p{i}")) for i in range(100)))
+            assert it.pool.replicas[0].limit.value == 8
+
+    run(main())
+
+
 def test_the_key_is_sent_and_never_shown(monkeypatch):
     monkeypatch.setenv("ENGINE_TEST_KEY", "sk-right-0123456789")
 

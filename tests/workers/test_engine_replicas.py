@@ -197,6 +197,7 @@ def test_one_replica_with_another_model_is_out_and_the_rest_goes_on():
 def test_a_call_that_failed_here_is_tried_elsewhere():
     async def main():
         async with FaultServer(Faults(sick=500)) as a, FaultServer() as b, client(a, b, failures=99) as it:
+            it.pool.replicas[1].outstanding += 3  # though it has more to do
             for i in range(10):
                 assert (await it.complete(chat(f"p{i}"))).replica == b.url
             assert a.counts.total() > 0
