@@ -100,7 +100,7 @@ class ClaimTable:
             self._owners = np.zeros(index.capacity, np.uint64)
             self._owners[rows % index.capacity] = kept
         self._owners[index.added % index.capacity] = _packed(owner)
-        index.extend(np.array([[content]], np.uint64))
+        index.append(np.array([content], np.uint64))
 
     @property
     def nbytes(self) -> int:

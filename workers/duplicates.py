@@ -133,9 +133,15 @@ class AdmitWindow:
 
     def add(self, offset: int, identity: Identity) -> None:
         """Remember an accepted document; offsets must ascend."""
-        if self.size and identity.content:
-            sketch = np.frombuffer(identity.sketch or bytes(SKETCH_BYTES), np.uint8).reshape(1, -1)
-            self.extend(np.array([offset]), np.array([identity.content], np.uint64), sketch)
+        if not self.size or not identity.content:
+            return
+        self._offsets = _room(self._contents, self._offsets, 1)
+        self._offsets[self._contents.added % self._contents.capacity] = offset
+        self._contents.append(np.array([identity.content], np.uint64))
+        if self._sketched is not None and len(identity.sketch) == SKETCH_BYTES:
+            self._sketch_offsets = _room(self._sketched, self._sketch_offsets, 1)
+            self._sketch_offsets[self._sketched.added % self._sketched.capacity] = offset
+            self._sketched.append(_keys(np.frombuffer(identity.sketch, np.uint8), self._bands))
 
     def extend(
         self, offsets: NDArray[np.int64], contents: NDArray[np.uint64], sketches: NDArray[np.uint8]
@@ -180,11 +186,18 @@ def _keys(sketches: NDArray[np.uint8], bands: int) -> Keys:
 
 
 def _put(index: KeyIndex, kept: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Let an index make room for rows that come now; return what is kept beside its rows, theirs included."""
-    if index.grows(len(values)):
-        rows, before = index.kept(), kept[index.kept() % index.capacity]
-        index.grow(len(values))
-        kept = np.zeros(index.capacity, np.int64)
-        kept[rows % index.capacity] = before
+    """Put what belongs to the rows that come now beside those of before; return where all of it is."""
+    kept = _room(index, kept, len(values))
     kept[np.arange(index.added, index.added + len(values)) % index.capacity] = values
+    return kept
+
+
+def _room(index: KeyIndex, kept: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Let an index make room for so many rows; return what is kept beside its rows in their new places."""
+    if not index.grows(n):
+        return kept
+    rows, before = index.kept(), kept[index.kept() % index.capacity]
+    index.grow(n)
+    kept = np.zeros(index.capacity, np.int64)
+    kept[rows % index.capacity] = before
     return kept

@@ -48,6 +48,11 @@ def test_case_punctuation_and_spaces_are_overlooked():
     assert one != sketch("mumps, a highly contagious disease, spreads through the air")
 
 
+@given(st.text(st.characters(max_codepoint=127)), st.sampled_from(["\u00a0", "\u2026", "\u2019"]))
+def test_a_character_beyond_ascii_changes_only_how_words_are_found(text, space):
+    assert sketch(text) == sketch(text + space) == sketch(text + " ")
+
+
 def test_short_texts_and_texts_without_spaces_have_sketches():
     assert sketch("one") == sketch("One!") != sketch("two")
     assert sketch("") == sketch(" .,; ") == b""

@@ -31,7 +31,10 @@ _SEED: Final = 0x66696E65
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
 _PUNCTUATION: Final = string.punctuation + "\u00a0\u2013\u2014\u2018\u2019\u201c\u201d\u2022\u2026"
-_SPACES: Final = str.maketrans(_PUNCTUATION, " " * len(_PUNCTUATION))
+_TO_SPACE: Final = (
+    string.punctuation.encode() + b"\x1c\x1d\x1e\x1f"
+)  # the last are spaces to characters alone
+_SPACES: Final = bytes.maketrans(_TO_SPACE, b" " * len(_TO_SPACE))
 _WORD: Final = re.compile(rf"[^\s{re.escape(_PUNCTUATION)}]+")
 _LETTERS_A_WORD: Final = 16
 """Above so many on average there are no spaces between words (Chinese, Japanese, Thai): letters are taken."""
@@ -52,9 +55,10 @@ def sketch(text: str, shingle_words: int = 5) -> bytes:
 
     Where it has fewer than `shingle_words` words, they are one shingle; no words at all give b"".
     """
-    words = _words(text)
-    if len(words) * _LETTERS_A_WORD < sum(map(len, words)):
-        words = list("".join(words))
+    words = normalised(text)
+    most = len(words) * _LETTERS_A_WORD
+    if words and most < len(text) and most < sum(map(len, words)):
+        words = list(b"".join(words).decode() if isinstance(words[0], bytes) else "".join(words))
     if not words:
         return b""
     hashes = np.array(_MinHash.hash_token_sets([words])[0], dtype=np.uint64)
@@ -63,10 +67,13 @@ def sketch(text: str, shingle_words: int = 5) -> bytes:
     return np.array(matrix.to_rows()[0], dtype=np.uint32).astype(np.uint8).tobytes()
 
 
-def _words(text: str) -> list[str]:
-    """Return what spaces and punctuation part, in lower case: the same in both ways, each the faster one."""
+def normalised(text: str) -> list[Any]:
+    """Return what spaces and punctuation part, in lower case: the same in both ways, each the faster one.
+
+    Where all is ASCII they are bytes: rensa hashes a word's UTF-8, so both have the same hash.
+    """
     lower = text.lower()
-    return lower.translate(_SPACES).split() if lower.isascii() else _WORD.findall(lower)
+    return lower.encode().translate(_SPACES).split() if lower.isascii() else _WORD.findall(lower)
 
 
 def _shingles(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
