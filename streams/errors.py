@@ -15,6 +15,10 @@ class SettingsError(FinestreamError):
     exit_code = 2
 
 
+class BankError(SettingsError):
+    """A template bank is malformed, half written, or does not fit its manifest or its encoder."""
+
+
 class BrokerError(FinestreamError):
     """The embedded broker cannot be fetched, formatted, started or kept."""
 

@@ -114,7 +114,7 @@ def test_nothing_near_enough_is_said_and_kept(open_stage):
     stage = open_stage(threshold=0.999)
     one, two, three = only(stage.process([segment("A text about rivers."), segment(""), segment(" \n\t ")]))
     assert (one.no_match, two.no_match, three.no_match) == (BELOW_THRESHOLD, NO_TEXT, NO_TEXT)
-    assert {BELOW_THRESHOLD, NO_TEXT} == set(REASONS)
+    assert {BELOW_THRESHOLD, NO_TEXT} < set(REASONS)
     assert one.candidates == two.candidates == []
     assert two.segment.text == ""
 

@@ -1,13 +1,14 @@
 """match: each segment gets the templates whose described documents it resembles (paper sections 2 and 4.2).
 
-The K + 1 embeddings of a segment each bring one template, so up to K + 1 distinct ones. Two embeddings often
-want the same template; who gets it is our choice (the paper is silent): pairs of embedding and template are
-taken by falling similarity, each embedding and each template once. So a template goes to the embedding that
-resembles it most, and the other takes its next best at or above the threshold. The alternative, first come
-first served from embedding 0 on, would give the whole-document view what a local view fits better.
+The K + 1 embeddings of a segment each bring one template, so up to K + 1 distinct ones. Which of its
+candidates an embedding brings is a setting: by weighted draw, as the paper does (`sampling.py`), or the best.
+Of "best" two embeddings often want the same template; who gets it is our choice: pairs of embedding and
+template are taken by falling similarity, each embedding and each template once. So a template goes to the
+embedding that resembles it most, and the other takes its next best at or above the threshold. The
+alternative, first come first served from embedding 0 on, would give the whole-document view what a local view
+fits better.
 
-Everything here is exact and depends on the segment alone; the weighted sampling among candidates by
-complexity (paper section 2) is a later step of its own.
+What a segment gets depends on it, the bank and the settings alone: never on its batch, worker or time.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from streams.errors import BankError
 from streams.records import Candidate, MatchedSegment, Segment
 from streams.settings import MatchSettings
 from workers.encoder import Encoder, FloatArray
 from workers.match import bank as banks
-from workers.match.index import Hits, TemplateIndex, description_embeddings
+from workers.match.calibration import threshold_of
+from workers.match.index import Hits, TemplateIndex
 from workers.match.pooling import gaussian_pool
+from workers.match.sampling import CANDIDATES, chance, draw, keep_of, weight_of, weights
 from workers.stage import Outcome, Stage
 
 BELOW_THRESHOLD: Final = "below_threshold"
+LANGUAGE: Final = "language_not_in_bank"
 NO_TEXT: Final = "no_text"
-REASONS: Final = (BELOW_THRESHOLD, NO_TEXT)
+THINNED: Final = "usage_cap"
+REASONS: Final = (BELOW_THRESHOLD, LANGUAGE, NO_TEXT, THINNED)
 """Why a segment has no candidate: the closed set of `MatchedSegment.no_match`."""
 
 
@@ -39,30 +45,58 @@ class MatchStage(Stage[Segment, MatchedSegment]):
     config: MatchSettings
 
     def open(self) -> None:
-        """Load bank, encoder and index. Raise `SettingsError`, `EncoderError` or `FaissMissing`."""
-        self._bank = banks.load(self.config.bank)
-        threads = self.config.threads or len(os.sched_getaffinity(0))
-        self._encoder = Encoder.load(self.config.encoder, threads)
-        self._index = TemplateIndex(description_embeddings(self._bank, self._encoder))
+        """Load bank, encoder and index. Raise `SettingsError`, `BankError`, `EncoderError` or `FaissMissing`."""
+        config = self.config
+        self._bank = banks.load(config.bank)
+        self._threshold = threshold_of(self._bank, config)
+        self._check_sampling()
+        threads = config.threads or len(os.sched_getaffinity(0))
+        self._encoder = Encoder.load(config.encoder, threads)
+        self._index = TemplateIndex.open(self._bank, self._encoder)
+        sampling = self._bank.sampling
+        self._weight = weight_of(
+            self._bank.complexities, weights(sampling.target, sampling.candidate) if sampling else None
+        )
+        self._keep = keep_of(self._bank.keep)
+
+    def _check_sampling(self) -> None:
+        sampling, config = self._bank.sampling, self.config
+        if config.choice != "sampled" or sampling is None or sampling.encoder == config.encoder:
+            return
+        raise BankError(
+            f"template bank {self._bank.name}: its sampling was measured with {sampling.encoder!r}, "
+            f"match.encoder is {config.encoder!r}: measure it again with `finestream template measure`, or "
+            "set match.choice = best"
+        )
 
     def process(self, records: Sequence[Segment]) -> Sequence[Outcome]:
         """Return one `MatchedSegment` for each segment, in order."""
-        readable = [segment for segment in records if segment.text.strip()]
+        refused = [self._refusal(segment) for segment in records]
+        readable = [segment for segment, reason in zip(records, refused, strict=True) if not reason]
         states = iter(self._encoder.token_embeddings([segment.text for segment in readable]))
         return [
-            [
-                self._match(segment, next(states))
-                if segment.text.strip()
-                else self._matched(segment, [], NO_TEXT)
-            ]
-            for segment in records
+            [self._matched(segment, [], reason) if reason else self._match(segment, next(states))]
+            for segment, reason in zip(records, refused, strict=True)
         ]
+
+    def _refusal(self, segment: Segment) -> str:
+        """Say why a segment is not matched at all, before it is encoded."""
+        if not segment.text.strip():
+            return NO_TEXT
+        # Templates in no language of ours: none could be asked of this text.
+        return LANGUAGE if self._bank.languages and segment.language not in self._bank.languages else ""
 
     def _match(self, segment: Segment, tokens: FloatArray) -> MatchedSegment:
         config = self.config
         views = gaussian_pool(tokens, config.gaussians, config.sigma, config.alpha)
-        # K others can take at most K templates away, so K + 1 a view always leave one.
-        hits = self._index.search(views, config.gaussians + 1)
+        threshold = self._threshold(segment.language)
+        if config.choice == "best":
+            # K others can take at most K templates away, so K + 1 a view always leave one.
+            hits = self._index.search(views, config.gaussians + 1, segment.language)
+            chosen = assign(hits, threshold)
+        else:
+            hits = self._index.search(views, CANDIDATES, segment.language)
+            chosen = self._draw(segment, hits, threshold)
         found = [
             Candidate(
                 template_id=self._bank.ids[row],
@@ -71,9 +105,22 @@ class MatchStage(Stage[Segment, MatchedSegment]):
                 embedding=view,
                 description=self._bank.descriptions[row],
             )
-            for similarity, view, row in assign(hits, config.threshold)
+            for similarity, view, row in chosen
         ]
-        return self._matched(segment, found, "" if found else BELOW_THRESHOLD)
+        if found:
+            return self._matched(segment, found, "")
+        near = hits.similarities.shape[1] > 0 and float(hits.similarities[:, 0].max()) >= threshold
+        return self._matched(segment, [], THINNED if near else BELOW_THRESHOLD)
+
+    def _draw(self, segment: Segment, hits: Hits, threshold: float) -> list[tuple[float, int, int]]:
+        seed, ids = self.settings.pipeline.seed, self._bank.ids
+        return draw(
+            hits,
+            threshold,
+            self._weight,
+            self._keep,
+            lambda purpose, row: chance(seed, segment.content_hash, segment.index, purpose, ids[row]),
+        )
 
     def _matched(self, segment: Segment, candidates: list[Candidate], reason: str) -> MatchedSegment:
         return MatchedSegment(
