@@ -111,7 +111,7 @@ def _plainly_cheap(html: str) -> bool:
             return False
         found += between
         position = hidden.end() if hidden else end
-    if _LONG_TAG.search(html):
+    if max(map(len, html.split("<"))) > MAX_ATTRIBUTES and _LONG_TAG.search(html):
         return False
     depth = formatting = steps = rebuilt = 0
     codes = _Codes()

@@ -22,16 +22,15 @@ _CHROME: Final = "nav, aside, footer"
 
 # Each block ends its line, also within a table's row; so blocks in short cells become spaces. Long cells are
 # those of tables that lay out a page: their paragraphs stay.
-_TABLE: Final = r"/?t(?:[dhr]|able|body|head|foot)[\s>]"
-_BLOCKS: Final = r"(?:p|div|br|center|h[1-6])(?=[\s/>])"
+_TABLE: Final = r"/?[tT](?:[dhrDHR]|(?i:able|body|head|foot))[\s>]"
+_BLOCKS: Final = r"(?:[pP]|[hH][1-6]|(?i:div|br|center))(?=[\s/>])"
 _CELL: Final = re.compile(
     # Nothing is done, and nothing called, for a cell without a block.
-    rf"(<t[dh](?=[\s>])[^<>]{{0,300}}+>)((?:[^<]++|<(?!{_TABLE}|{_BLOCKS})){{0,40}}+<{_BLOCKS}"
+    rf"(<[tT][dhDH](?=[\s>])[^<>]{{0,300}}+>)((?:[^<]++|<(?!{_TABLE}|{_BLOCKS})){{0,40}}+<{_BLOCKS}"
     rf"(?:[^<]++|<(?!{_TABLE})){{0,80}}+)(?=<{_TABLE})",
-    re.IGNORECASE,
 )
 _MAX_CELL: Final = 400
-_BLOCK: Final = re.compile(rf"<(/?)({_BLOCKS})[^<>]{{0,300}}+>", re.IGNORECASE)
+_BLOCK: Final = re.compile(rf"<(/?)({_BLOCKS})[^<>]{{0,300}}+>")
 _WITHOUT_DEPTH: Final = frozenset({"p", "br"})
 
 MAIN_CONTENT: Final[dict[str, Any]] = {
