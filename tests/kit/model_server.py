@@ -1,9 +1,9 @@
 """A server that does an instantiator's and a judge's work by rule, with the fault server's faults: a process.
 
 Asked as the released student (a JSON object with template and document), it fills each slot with the
-document's first word and answers with copy tags. Asked as Flow Judge, it gives 4. The document says what goes
-wrong: `[[500]]` and the like as in `fault_server.py`; `(null)` is answered with null, `(garble)` with no JSON;
-an answer that the judge reads `(unclear)` in gets no score.
+document's first word and answers with copy tags. Asked as Flow Judge, it gives 4. The document says what
+goes wrong: `[[500]]` and the like as in `fault_server.py`; `(null)` is answered with null, `(garble)` with no
+JSON; an answer that the judge reads `(unclear)` in gets no score.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from kit.flow import check_gapless, filtered, read_lanes, read_raw_log, write_lane
@@ -59,7 +58,7 @@ class Server:
         self.popen = subprocess.Popen(
             [sys.executable, str(KIT / "model_server.py"), "--port", str(self.port),
              "--faults", json.dumps(faults)],
-            stdout=subprocess.PIPE, text=True, preexec_fn=children.die_with_parent(),
+            stdout=subprocess.PIPE, text=True, preexec_fn=children.die_with_parent(),  # noqa: PLW1509
             env={**children.clean_environment(), "PYTHONPATH": str(KIT.parent)},
         )  # fmt: skip
         assert self.popen.stdout is not None
@@ -84,7 +83,7 @@ def server() -> Iterator[Server]:
 
 
 def text(lane: int, number: int, more: str = "") -> str:
-    return f"Thing{lane}x{number} is what this text is about. {more} It ends with lane {lane} and number {number}."
+    return f"Thing{lane}x{number} is what this text is about. {more} It ends with {lane} and {number}."
 
 
 def matched(lane: int, number: int, more: str = "") -> bytes:
