@@ -67,7 +67,7 @@ def _texts(path: Path) -> Iterator[tuple[str, str, str]]:
     for item in open_file(path):
         if not isinstance(item, Document):
             continue
-        title, text = extract(decode(encode(item.record), RawDocument), 1_000_000, 1_000_000)
+        title, text, _ = extract(decode(encode(item.record), RawDocument), 1_000_000, 1_000_000)
         kept = ""
         for sentence in text.replace(". ", ".\n").splitlines():
             longer = f"{kept} {sentence}".strip()
