@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from streams import generations
 from streams.broker import Broker
 from streams.cli import build
-from streams.errors import BrokerUnreachable, SourceError
+from streams.errors import BrokerUnreachable, SettingsError, SourceError
 from streams.ingest.progress import Bar
 from streams.ingest.source import inspect
 
@@ -44,6 +44,39 @@ def test_damage_is_said_on_stderr_and_is_no_failure(tmp_path: Path) -> None:
     assert answer["dry_run"] is True
     assert answer["sources"][0]["outcome"] == "damaged"
     assert answer["sources"][0]["stubs"] == {"truncated": 1}
+
+
+def test_one_bad_file_of_a_folder_is_named_and_stops_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    bad = folder / "a.csv"
+    bad.write_text("x")
+    write_jsonl(folder / "b.jsonl", [{"text": "x"}])
+    (folder / "c.html").write_text("<p>x")
+    code, out, err = run("--dry-run", "--format", "json", str(folder))
+    assert code == 1
+    assert f"{bad} is of no known format" in err
+    sources = json.loads(out)["sources"]
+    assert [(Path(one["source"]).name, one["outcome"]) for one in sources] == [
+        ("in", "done"),
+        ("a.csv", "refused"),
+        ("b.jsonl", "done"),
+    ]
+    assert "of no known format" in sources[1]["reason"]
+    code, out, _ = run("--dry-run", "--format", "json", "--shard", "1/2", str(folder))
+    assert len(json.loads(out)["sources"]) < 3
+
+
+def test_following_wants_something_to_follow_and_never_dries(tmp_path: Path) -> None:
+    for arguments, words in (
+        (["--follow"], "name what to follow"),
+        (["--follow", "--dry-run", "x"], "a dry run ends"),
+    ):
+        code, _, err = run(*arguments, "--set", "kafka.bootstrap_servers=127.0.0.1:1")
+        assert code == 2
+        assert words in err
+    with pytest.raises(SettingsError, match="--shard wants i/n"):
+        run("--shard", "2/2", str(tmp_path))
 
 
 def test_names_that_could_steer_a_terminal_are_escaped(tmp_path: Path) -> None:
