@@ -7,6 +7,8 @@ import time
 
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kit.unfiltered import UNFILTERED
 
 from streams.errors import SettingsError
@@ -245,3 +247,25 @@ def test_the_stage_uses_what_its_rules_say():
     [[a], [b]] = stage.process([page(html, "https://a.example/"), page(html, "https://b.example/")])
     assert "\nTerm\nWhat it means" in a.text
     assert "\u2022 Term\n" in b.text
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<p>", "</p>", "<ul>", "<li>", "<ol>", "<table>", "<tr>", "<td>", "</table>", "<pre>",
+             "<code>", "</code>", "<b", ">", "text ", "&amp", "<body>", "<h1>", "\0", "<!--", "-->", "'", "=",
+             "<br>", "\n", "<blockquote>", "<dl>", "<dd>", "<html>", "<?xml", "<![CDATA[", "&#0;", "\ud83d",
+             "\ufffe", "<svg>"]
+        )
+    ).map("".join)
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+@BOTH
+def test_any_sequence_of_tags_is_text_or_refused(name, html):
+    payload = html.encode("utf-8", "surrogatepass")
+    document = RawDocument(id="1", url="", source="", content_type="text/html", payload=payload)
+    try:
+        whole = extract(document, 10**7, 10**7, interface.load(name)).text
+    except Unusable:
+        return
+    assert canonical(whole) == whole
