@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streams.settings.filters import FilterSettings
+from streams.settings.filters import FilterSettings, UrlSettings
 from workers.chunk.filters.blocklist import Blocklist
 from workers.chunk.filters.c4 import c4
 from workers.chunk.filters.fineweb import fineweb
@@ -30,7 +30,7 @@ class Filters:
     def __init__(self, settings: FilterSettings) -> None:
         """Read the blocklists; raise `SettingsError` where one is wrong."""
         self._url, self._opt_out = settings.url, settings.opt_out
-        self._blocklist = Blocklist(settings.url)
+        self._blocklist = Blocklist(settings.url if settings.url.mode != "off" else UrlSettings())
         families: tuple[tuple[_Rules, Any], ...] = (
             (fineweb, settings.fineweb),
             (gopher_quality, settings.gopher_quality),
@@ -41,7 +41,7 @@ class Filters:
 
     def address(self, url: str, flags: set[str]) -> Drop | None:
         """Return a drop by the address alone, or None; a flag goes into `flags`."""
-        return _settle(self._blocklist.find(url), self._url.mode, flags) if self._url.mode != "off" else None
+        return _settle(self._blocklist.find(url), self._url.mode, flags)
 
     def page(self, text: str, language: str, metadata: Mapping[str, str], flags: set[str]) -> Drop | None:
         """Return a drop by what a page says of itself or by its text, or None; flags go into `flags`."""
