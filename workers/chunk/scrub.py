@@ -45,7 +45,7 @@ _FILE_ENDINGS: Final = frozenset(
 _NOBODY: Final = frozenset({"git", "hg", "svn"})
 
 _IPV4: Final = re.compile(
-    r"[0-9](?<![\w.][0-9])(?<![A-Za-z)][/_-][0-9])[0-9]{0,2}+(?:\.[0-9]{1,3}+){3}(?!\w|\.\w|-[A-Za-z])"
+    r"[0-9](?<![\w.][0-9])(?<![A-Za-z)][/_-][0-9])[0-9]{0,2}+(?:\.[0-9]{1,3}+){3}(?!\w|\.\w|-(?![0-9]{1,3}\.)\w)"
 )
 _LIKE_IPV4: Final = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _IPV6: Final = re.compile(
