@@ -104,23 +104,23 @@ class RemoteFile:
         self._store, self._path = store_of(url)
         self.found: Identity = self._asked(lambda: identity_of_info(self._info()))
         self.size = self.found.size
-        self._block, self._at = b"", 0  # what was fetched and not given out yet; how much was given out
+        self._block, self._used = b"", 0  # what was fetched, and how much of that was given out
+        self._at = 0  # how much was given out in all
         self._fetched = 0  # up to where blocks were asked for
         self._next: Future[bytes] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fetch")
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes, at most `size`."""
-        if not self._block:
+        if self._used == len(self._block):
             if self._next is None:
                 self._ask_next()
             if self._next is None:
                 return b""
-            self._block = self._next.result()
+            self._block, self._used = self._next.result(), 0
             self._ask_next()
-        piece, self._block = (
-            (self._block, b"") if size >= len(self._block) else (self._block[:size], self._block[size:])
-        )
+        piece = self._block[self._used : self._used + size] if size >= 0 else self._block[self._used :]
+        self._used += len(piece)
         self._at += len(piece)
         return piece
 
