@@ -10,6 +10,7 @@ from kit.fault_server import Faults, FaultServer
 
 from streams.errors import Broken, Misconfigured, Unavailable
 from workers.engines.openai import Spent
+from workers.engines.openai.pool import LOOK_AHEAD
 
 
 async def every(calls):
@@ -31,6 +32,57 @@ def test_calls_go_where_the_fewest_are_under_way():
             before = a.counts.total()
             await asyncio.gather(*(caller(n) for n in range(8)))
             assert 3 * (a.counts.total() - before) < 200, "one after the other: the quick one takes more"
+
+    run(main())
+
+
+@pytest.mark.parametrize(("at_once", "concurrency"), [(40, 40), (64, 4)])
+def test_calls_with_the_same_head_go_to_the_same_server(at_once, concurrency):
+    """Where places are free, and where all wait in line; and no server is left without work for it."""
+
+    async def main():
+        slow = Faults(median_seconds=0.005)
+        servers = [FaultServer(slow) for _ in range(3)]
+        for server in servers:
+            await server.start()
+        async with client(*servers, concurrency=concurrency) as it:
+            todo = iter([(document, i) for document in range(100) for i in range(5)])
+
+            async def caller():
+                for document, i in todo:
+                    await it.complete(chat(f"{document} {i}", near=document))
+
+            await asyncio.gather(*(caller() for _ in range(at_once)))
+        asked = [{prompt.split()[0] for prompt in server.counts} for server in servers]
+        copies = sum(map(len, asked)) / 100
+        assert copies < 1.3, "servers that saw a document; 3 of 3 where calls are only spread"
+        assert all(server.counts.total() > 120 for server in servers)
+        for server in servers:
+            await server.kill()
+
+    run(main())
+
+
+def test_nobody_in_line_is_passed_by_for_ever():
+    """The first in line wants a server that stays full; the other goes on taking who wants it."""
+
+    async def main():
+        async with FaultServer() as a, FaultServer() as b, client(a, b, concurrency=1) as it:
+            pool, (first, second) = it.pool, it.pool.replicas
+            assert {await pool.acquire(), await pool.acquire()} == {first, second}
+            head = asyncio.create_task(pool.acquire(near=0))
+            await until(lambda: pool.waiting == 1)
+            others = [asyncio.create_task(pool.acquire(near=1)) for _ in range(200)]
+            await until(lambda: pool.waiting == 201)
+            passed_by = 0
+            while not head.done():
+                pool.release(second)
+                await asyncio.sleep(0)
+                passed_by += not head.done()
+            assert passed_by == LOOK_AHEAD
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     run(main())
 

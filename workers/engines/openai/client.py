@@ -137,12 +137,12 @@ class Client:
             try:
                 if call.spent.suspect:
                     async with self._alone:
-                        replica = await self.pool.acquire(avoid)
+                        replica = await self.pool.acquire(avoid, request.near)
                         completion, pause = await self._try(
                             call, _Try(replica, replica.turn, time.monotonic())
                         )
                 else:
-                    replica = await self.pool.acquire(avoid)
+                    replica = await self.pool.acquire(avoid, request.near)
                     completion, pause = await self._try(call, _Try(replica, replica.turn, time.monotonic()))
             except Unavailable:
                 if not wait:

@@ -57,6 +57,9 @@ class Request:
     prompt: tuple[Message, ...] | str
     sampling: Sampling
     seed: int | None = None
+    near: int | None = None
+    """Requests with the same number share the head of their prompts: they go to the same replica, where that
+    head is cached, as far as its load allows. Not sent."""
 
     @property
     def api(self) -> Api:
