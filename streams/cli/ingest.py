@@ -82,7 +82,7 @@ def ingest(
         return
     from streams.ingest.inputs import expand
 
-    files = expand(paths or [], base)
+    files = _finished(expand(paths or [], base), paths or [])
     with _stop_signals() as stopped_by:
         reports = _run(settings, files, dry_run, place, lambda: bool(stopped_by))
     data = {
@@ -94,6 +94,22 @@ def ingest(
     }
     show(data, output, lambda: _human(reports))
     _end(reports, stopped_by)
+
+
+def _finished(files: Sequence[Input], named: Sequence[str]) -> list[Input]:
+    """Leave out what a folder or a glob holds that is still being written by its name, and say so."""
+    import os
+
+    from streams.ingest.complete import name_says_unfinished
+
+    explicit = {os.path.abspath(os.path.expanduser(name)) for name in named} | set(named)  # noqa: PTH100, PTH111
+    kept: list[Input] = []
+    for one in files:
+        if isinstance(one, str) and one not in explicit and (suffix := name_says_unfinished(one)):
+            say(f"finestream ingest: {one} is passed over: its name ends in {suffix}")
+        else:
+            kept.append(one)
+    return kept
 
 
 def _run(

@@ -20,6 +20,9 @@ from streams.ingest.watch import Watch
 STOP_SECONDS: Final = 0.1
 """How often a pause looks whether it should stop."""
 
+SAY_SECONDS: Final = 1.0
+"""Between two counts of what is waited for."""
+
 
 def follow(ingester: Ingester, watch: Watch, standing: Standing | None = None) -> None:
     """Finish what was begun, then ingest whatever appears, until `ingester.stopping()`.
@@ -32,10 +35,9 @@ def follow(ingester: Ingester, watch: Watch, standing: Standing | None = None) -
             return
         if standing is not None:
             standing.watch = watch
-        try:
-            _Following(ingester, session, watch, standing).run()
-        finally:
-            watch.close()
+        if ingester.metrics is not None:
+            ingester.metrics.lag.set_function(lambda: watch.lag_seconds)
+        _Following(ingester, session, watch, standing).run()
 
 
 class _Following:
@@ -47,6 +49,7 @@ class _Following:
         self._watch = watch
         self._standing = standing
         self._backoff = Backoff()  # of sources that were begun
+        self._said = 0.0
 
     def run(self) -> None:
         self._finish_begun()
@@ -97,10 +100,12 @@ class _Following:
         self._say_how_it_stands()
 
     def _say_how_it_stands(self) -> None:
+        if time.monotonic() < self._said + SAY_SECONDS:
+            return  # counting what waits takes milliseconds where it is much
+        self._said = time.monotonic()
         metrics = self._ingester.metrics
         if metrics is not None:
             metrics.waiting.set(self._watch.waiting)
-            metrics.lag.set(self._watch.lag_seconds)
             metrics.postponed.set(len(self._session.book.postponed()))
         if self._standing is not None:
             self._standing.write()
@@ -108,5 +113,4 @@ class _Following:
     def _pause(self, until: float) -> None:
         while not self._ingester.stopping() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, STOP_SECONDS))
-            if self._standing is not None:
-                self._standing.write()
+            self._say_how_it_stands()

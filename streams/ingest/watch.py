@@ -12,9 +12,11 @@ crowd are found by the next look.
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,7 +89,7 @@ class Watch:
         self._asked: set[int] = set()  # hashes of locations whose state no listing tells, and that are done
         self._lists: dict[str, tuple[Identity | None, list[str]]] = {}
         self._look = 0
-        self._pool: ThreadPoolExecutor | None = None
+        self._queue: deque[tuple[float, str]] = deque()  # whole and not begun: since when, oldest first
 
     # -- looking -----------------------------------------------------------------------------------------
 
@@ -101,9 +103,10 @@ class Watch:
                 self._look_local(listing, book)
         whole = [one for one in self._candidates.values() if self._whole(one, now)]
         whole.sort(key=lambda one: (one.ready_at, one.location))
-        files = [one.location for one in whole if not self._is_document(one)]
+        self._queue = deque((one.ready_at, one.location) for one in whole)
+        files: list[Input] = [one.location for one in whole if not self._is_document(one)]
         documents = [Listed(one.location, one.identity) for one in whole if self._is_document(one)]
-        return [*bundled(sorted(documents)), *files]
+        return [*files, *bundled(sorted(documents))]
 
     @property
     def due(self) -> float:
@@ -132,8 +135,7 @@ class Watch:
         """Take what a listing in its thread has found, and begin the next one: a store may not answer."""
         if listing.future is None:
             if listing.due <= now and self.backoff.due(listing.text, now):
-                self._pool = self._pool or ThreadPoolExecutor(8, thread_name_prefix="list")
-                listing.future = self._pool.submit(lambda: list(list_input(listing.text)))
+                listing.future = _listing_of(listing.text)
             return
         if not listing.future.done():
             return
@@ -233,6 +235,8 @@ class Watch:
         return one if self._same(one) else None
 
     def _same(self, location: str) -> bool:
+        if self._queue and self._queue[0][1] == location:
+            self._queue.popleft()
         candidate = self._candidates.get(location)
         if candidate is None:
             return False
@@ -260,6 +264,8 @@ class Watch:
             candidate = self._candidates.pop(location, None)
             if candidate is not None and candidate.identity is None:
                 self._asked.add(hash(location))
+        while self._queue and self._queue[0][1] not in self._candidates:
+            self._queue.popleft()
 
     # -- what is waited for ------------------------------------------------------------------------------
 
@@ -270,9 +276,12 @@ class Watch:
 
     @property
     def lag_seconds(self) -> float:
-        """Age of the oldest source that is whole and not read."""
-        times = [one.ready_at for one in self._candidates.values() if one.ready_at]
-        return time.monotonic() - min(times) if times else 0.0
+        """Age of the oldest source that is whole and not begun. May be asked by another thread."""
+        queue = self._queue
+        try:
+            return time.monotonic() - queue[0][0]
+        except IndexError:
+            return 0.0
 
     def why_waiting(self, most: int) -> Iterator[dict[str, Any]]:
         """Yield some of the files that are waited for, with the reason and since when."""
@@ -292,10 +301,19 @@ class Watch:
         """Return the inputs that cannot be looked at, with the reason."""
         return {printable(one.text): one.problem for one in self._listings if one.problem}
 
-    def close(self) -> None:
-        """End the listings."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+
+def _listing_of(text: str) -> Future[list[Listed]]:
+    """List an input in a thread that nobody waits for at the end: a store may not answer for minutes."""
+    future: Future[list[Listed]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(list(list_input(text)))
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="list", daemon=True).start()
+    return future
 
 
 def _unfinished(one: _Candidate) -> str:
