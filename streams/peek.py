@@ -50,7 +50,7 @@ def describe(record: Any, *, characters: int = 0) -> dict[str, Any]:
         "header": None,
     }
     kind, headers = None, list(record.headers)
-    if base in TOPIC_RECORDS or base.startswith(_DEAD):
+    if base in TOPIC_RECORDS or base == pipeline.SEEN or base.startswith(_DEAD):
         try:
             unpacked = unpack_raw_header(headers) if base == pipeline.RAW else unpack_lane_header(headers)
             kind = unpacked.kind
@@ -122,7 +122,9 @@ def _key(base: str, key: bytes | None) -> Any:
         if base == pipeline.RAW:
             origin = unpack_origin(key)
             return {"source": origin.source, "record": origin.record}
-        if base in TOPIC_RECORDS or base.startswith(_DEAD):
+        if base == pipeline.CLAIMS:
+            return {"lane": int.from_bytes(key, "big")}
+        if base in TOPIC_RECORDS or base == pipeline.SEEN or base.startswith(_DEAD):
             position = unpack_position(key)
             return {"offset": position.offset, "segment": position.segment}
     except RecordError:
@@ -153,6 +155,8 @@ def _value(base: str, kind: Kind | None, value: bytes | None) -> Any:
         if kind is None:
             return value or b""
         return msgspec.to_builtins(decode_any(base, kind, value), builtin_types=(bytes,))
+    if base in {pipeline.SEEN, pipeline.CLAIMS}:
+        return {"packed_bytes": len(value or b"")}  # many documents' hashes, and nothing to read
     if value and (base in pipeline.BOOKS or base.startswith(_LEDGER)):
         try:
             return msgspec.msgpack.decode(value)

@@ -27,6 +27,7 @@ from streams.settings import (
     InstantiateSettings,
     JudgeSettings,
     MatchSettings,
+    duplicates,
     load,
 )
 from workers.chunk.near_duplicates import fingerprint_of, with_flag
@@ -226,4 +227,6 @@ if __name__ == "__main__":
     if "LOSE_GROUP" in os.environ:
         lose_the_group(Path(os.environ["LOSE_GROUP"]))
 
+    if "READ_BACK_OFFSETS" in os.environ:
+        duplicates.READ_BACK_OFFSETS = int(os.environ["READ_BACK_OFFSETS"])
     work(KINDS[sys.argv[1]], load(), sys.argv[2] if len(sys.argv) > 2 else None)

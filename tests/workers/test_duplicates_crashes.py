@@ -12,10 +12,14 @@ from kit.flow import (
     check_gapless,
     delete_before,
     filtered,
+    raw_ends,
     read_lanes,
     read_raw_log,
+    wait_drained,
     write_lane,
 )
+from kit.processes import wait_for
+from kit.stages import Expand
 
 from streams.positions import (
     NO_ORIGIN,
@@ -28,6 +32,7 @@ from streams.positions import (
 from streams.records import Dropped, RawDocument, Segment, decode, encode
 from workers import seen
 from workers.claims import ClaimTable, Owner
+from workers.duplicates import AdmitWindow
 from workers.sender import _Batch
 
 TEXTS = (
@@ -207,3 +212,36 @@ def test_workers_that_claim_at_once_agree(pipeline):
     )
     assert kept == {f"{text}#0": 1 for text in texts}
     assert claimed(settings).losing == {}
+
+
+def test_worker_processes_killed_at_any_moment_judge_by_the_window_alone(pipeline, workers):
+    """A window with `seen`; SIGKILL while records flow. The rule itself says what is expected."""
+    settings, generation = pipeline(3, chunk={"duplicates": {"window": 40, "near": "flag"}})
+    rng, raw = random.Random(8), RawWriter(settings, generation)
+    texts = {lane: [] for lane in range(3)}
+    for _ in range(2):
+        for lane, written in texts.items():
+            for _ in range(300):
+                text = f"near={rng.randrange(60)},{rng.randrange(16)}"
+                raw.write(lane, text.encode())
+                written.append(text)
+        raw.flush()
+        worker = workers.start(settings, "expand", "slot", DEDUP="1", READ_BACK_OFFSETS="20")
+        wait_for(lambda w=worker: w.metrics()["finestream_records_out_total"] >= 3, worker)
+        worker.kill()
+    worker = workers.start(settings, "expand", "slot", DEDUP="1", READ_BACK_OFFSETS="20")
+    wait_drained(settings, "chunked", raw_ends(settings), alive=lambda: worker.alive)
+    assert worker.stop() == 0
+    assert all(read_raw_log(settings, "seen").values())
+    stage, lanes = Expand(settings), read_lanes(settings, "chunked")
+    for lane, written in texts.items():
+        window, told = AdmitWindow.of(settings.chunk.duplicates), ""
+        for offset, text in enumerate(written):
+            document = RawDocument(id="", url="", source="", content_type="", payload=text.encode())
+            identity = stage.identity(stage.one(document))
+            verdict = window.judge(offset, identity)
+            told += "+" if verdict is None else "=" if verdict.exact else "f"
+            if verdict is None or not verdict.exact:
+                window.add(offset, identity)
+        assert verdicts(lanes[lane]) == told
+        assert min(told.count(letter) for letter in "+=f") > 20
