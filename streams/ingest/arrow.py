@@ -30,7 +30,7 @@ from streams.settings import IngestSettings
 
 MAX_BATCH_BYTES: Final = 512 * 1024 * 1024
 """Of one batch, stored and expanded; and of all dictionaries."""
-_SLICE_BYTES: Final = 64 * 1024 * 1024
+_SLICE_BYTES: Final = 32 * 1024 * 1024
 """Of the rows that are turned into Python values at once."""
 _SLICE_ROWS: Final = 512
 

@@ -23,7 +23,7 @@ from streams.settings import IngestSettings
 
 MAX_PAGE_BYTES: Final = 256 * 1024 * 1024
 """Expanded. Writers make pages of a megabyte; one text longer than a page is a page of its own."""
-_BATCH_BYTES: Final = 64 * 1024 * 1024
+_BATCH_BYTES: Final = 32 * 1024 * 1024
 """Of the rows decoded at once, if each had the longest value that its pages allow."""
 _BATCH_ROWS: Final = 512
 _MAGIC: Final = b"PAR1"

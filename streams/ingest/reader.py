@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol, TypeAlias
 
+from streams.errors import SourceError
 from streams.ingest.arc import ArcReader
 from streams.ingest.documents import DocumentsReader
 from streams.ingest.items import Item
@@ -59,13 +60,18 @@ class _OpenFile:
     """A source that is one file."""
 
     def __init__(self, file: StoredFile, source: Source, settings: IngestSettings) -> None:
+        self._name = source.name
         self._items = READERS[source.kind](file, source, settings)
         # Tables are not read from begin to end: their readers know how far they are.
         self.tell = getattr(self._items, "tell", file.tell)
         self.identity, self.close = file.identity, file.close
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(self._items)
+        try:
+            yield from self._items
+        except OSError as error:  # while what cannot be read was hashed for its stub
+            text = f"{self._name} cannot be read now: {error.strerror or error}; try again"
+            raise SourceError(text) from error
 
 
 def open_reader(source: Source, settings: IngestSettings) -> Opened | None:

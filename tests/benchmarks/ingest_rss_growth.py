@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from kit.crawl_files import page, page_url, response
 from kit.formats import gz, line
+from kit.resident import peak_kilobytes
 
 SIZE_BYTES = 2 << 30
 GOAL_MB = 16
@@ -56,8 +56,8 @@ def measure(path: Path) -> None:
         documents += 1
         size += len(item.record.payload)
         if not before and size > SIZE_BYTES // 10:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+            before = peak_kilobytes()
+    growth = (peak_kilobytes() - before) / 1024
     print(json.dumps({"documents": documents, "bytes": size, "growth_mb": round(growth, 2)}))
 
 

@@ -277,16 +277,17 @@ def test_bombs_in_zstd_are_bounded_in_memory(tmp_path: Path) -> None:
         (tmp_path / f"wide.{kind}").write_bytes(window)
         cases.append((str(tmp_path / f"wide.{kind}"), kind))
     program = f"""
-import resource, sys
+import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from kit.reading import read_items
+from kit.resident import peak_kilobytes
 from streams.ingest.items import Stub
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kilobytes()
 for path, kind in {cases!r}:
     stubs = [item.record.reason for item in read_items(Path(path), kind, "zstd") if isinstance(item, Stub)]
     assert stubs in (["unreadable"], ["over_long"]), (path, kind, stubs)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak_kilobytes() - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import gzip
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from streams.ingest.inputs import expand
 from streams.ingest.lanes import canonical_url, lane_of
 from streams.ingest.reader import open_reader
 from streams.ingest.source import Compression, Kind, identify, inspect
+from streams.ingest.stored import LocalFile
 from streams.records import MAX_RECORD_BYTES
 from streams.settings import IngestSettings
 
@@ -105,6 +107,23 @@ def test_a_changed_file_is_another_source(tmp_path: Path) -> None:
     path.unlink()
     assert open_reader(first, IngestSettings()) is None
     assert identify(str(path)) is None
+
+
+def test_a_disk_that_fails_while_a_stub_is_made_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.warc"
+    path.write_bytes(response(b"<p>x") + b"garbage")
+    opened = open_reader(inspect(str(path)), IngestSettings())
+    assert opened is not None
+
+    def fail(*_: object) -> Iterator[bytes]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(LocalFile, "stored", fail)
+    with pytest.raises(SourceError, match="cannot be read now: Input/output error"):
+        list(opened)
+    opened.close()
 
 
 def test_names_that_are_no_text_can_be_booked_and_opened_again(tmp_path: Path) -> None:

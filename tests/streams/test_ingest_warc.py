@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import os
 import re
-import resource
 import subprocess
 import sys
 import zlib
@@ -17,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.crawl_files import crawl, page, response, warc_record, write_warc
 from kit.reading import read_items
+from kit.resident import peak_kilobytes
 
 from streams.errors import SourceError
 from streams.ingest.items import DAMAGE, Document, Item, Skip, Stub
@@ -166,6 +166,20 @@ def test_bare_line_feeds_and_folded_headers(tmp_path: Path) -> None:
         "text/html",
         "iso-8859-1",
     )
+
+
+def test_no_robots_header_is_lost(tmp_path: Path) -> None:
+    headers = [
+        ("X-Robots-Tag", "otherbot: none"),
+        ("Server", "x"),
+        ("x-robots-tag", "noai"),
+        ("X-ROBOTS-TAG", "a"),
+    ]
+    record = document(one(tmp_path, response(b"<p>x", headers=headers))).record
+    assert record.metadata == {"x-robots-tag": "otherbot: none; noai; a"}
+    flood = [("X-Robots-Tag", "b" * 500)] * 50
+    record = document(one(tmp_path, response(b"<p>x", headers=flood))).record
+    assert len(record.metadata["x-robots-tag"]) == 2048
 
 
 def test_signals_are_kept_and_bounded(tmp_path: Path) -> None:
@@ -328,14 +342,15 @@ def test_bombs_are_bounded_in_memory(tmp_path: Path) -> None:
     path.write_bytes(b"".join(parts))
     del zeros
     program = f"""
-import resource, sys
+import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from kit.reading import read_items
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from kit.resident import peak_kilobytes
+before = peak_kilobytes()
 for item in read_items(Path({str(path)!r}), "warc", "gzip"):
     print(item.record.reason if hasattr(item.record, "reason") else "document")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak_kilobytes() - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     *kinds, kilobytes = done.stdout.split()
@@ -352,11 +367,11 @@ def test_a_sparse_file_of_100_mb(tmp_path: Path) -> None:
         file.write(record.removesuffix(b"\r\n\r\n"))
         file.seek(100_000_000, os.SEEK_CUR)
         file.write(b"\r\n\r\n" + response(b"<p>after"))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kilobytes()
     items = read(path)
     assert named(items) == {"over_long": 1, "document": 1}
     assert buried(items[0]).record.length == 100_000_000 + len(head)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+    assert peak_kilobytes() - before < 50_000
 
 
 @pytest.mark.parametrize("length", ["", "abc", "-5", "18446744073709551617", "9999999999999999999999"])
