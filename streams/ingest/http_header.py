@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 MAX_HEADER_BYTES: Final = 64 * 1024
 _STATUS: Final = re.compile(rb"(?:HTTP/\d(?:\.\d)?|ICY)[ \t]+(\d{3})(?!\d)")
 _END: Final = re.compile(rb"\r?\n\r?\n")
+_ROBOTS: Final = b"x-robots-tag"
 _KEPT: Final = (
-    b"x-robots-tag",
+    _ROBOTS,
     b"tdm-reservation",
     b"tdm-policy",
     b"content-language",
@@ -31,6 +32,8 @@ _FIELDS: Final = re.compile(
 _FOLD: Final = re.compile(r"\s*\r?\n\s+")
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9][\w.:+-]{0,63})", re.IGNORECASE)
 MAX_VALUE_CHARACTERS: Final = 512
+MAX_ROBOTS_CHARACTERS: Final = 4 * MAX_VALUE_CHARACTERS
+"""Of all X-Robots-Tag headers together, which are joined by `; `."""
 
 
 class HttpHeader(NamedTuple):
@@ -79,5 +82,11 @@ def parse(block: bytes) -> HttpHeader | None:
         elif key == b"transfer-encoding":
             transfer = text.lower()
         elif key != b"link" or "license" in text:
-            kept[key.decode()] = text.strip()
+            kept[key.decode()] = _all_robots(text.strip(), kept) if key == _ROBOTS else text.strip()
     return HttpHeader(int(status[1]), body, kind, charset, encoding, "chunked" in transfer, kept)
+
+
+def _all_robots(text: str, kept: dict[str, str]) -> str:
+    """Return a robots header before those behind it: one for each agent is usual, and none may be lost."""
+    behind = kept.get(_ROBOTS.decode(), "")
+    return f"{text}; {behind}"[:MAX_ROBOTS_CHARACTERS] if behind else text

@@ -136,6 +136,7 @@ def test_licences_with_who_says_so():
         ('<meta name="robots" content="max-snippet:-1">', {}, "max-snippet:-1", ()),
         ("", {"x-robots-tag": "noai, noimageai"}, "noai, noimageai", ("noai", "noimageai")),
         ("", {"x-robots-tag": "otherbot: noai, noindex, CCBot: nosnippet"}, "nosnippet", ("nosnippet",)),
+        ("", {"x-robots-tag": "otherbot: none; noai"}, "noai", ("noai",)),
         ("", {"x-robots-tag": "unavailable_after: 25-Jun-2010, noai"}, "noai, unavailable_after: 25-jun-2010",
          ("noai",)),
         ('<meta name="robots" content="all">', {"robots": "noai"}, "all, noai", ("noai",)),

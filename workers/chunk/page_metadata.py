@@ -217,20 +217,21 @@ def _line(value: str) -> str:
     return _UNSEEN.sub(" ", value[: 4 * MAX_LINE_CHARACTERS]).strip()[:MAX_LINE_CHARACTERS].rstrip()
 
 
-def _for_us(header: str) -> str:
-    """Return the directives of an X-Robots-Tag that are for everybody or for one of `AGENTS`.
+def _for_us(headers: str) -> str:
+    """Return the directives of X-Robots-Tag headers that are for everybody or for one of `AGENTS`.
 
-    An agent's directives reach to the next agent, as where several headers were joined.
+    An agent's directives reach to the next agent, or to the end of the header (`;`, as ingest joins them).
     """
     kept: list[str] = []
-    ours = True
-    for part in header.split(","):
-        agent = _AGENT.match(part)
-        if agent and agent[1].lower() not in _WITH_VALUE:
-            ours = agent[1].lower() in AGENTS
-            kept += [agent[2]] if ours else []
-        elif ours:
-            kept.append(part)
+    for header in headers.split(";"):
+        ours = True
+        for part in header.split(","):
+            agent = _AGENT.match(part)
+            if agent and agent[1].lower() not in _WITH_VALUE:
+                ours = agent[1].lower() in AGENTS
+                kept += [agent[2]] if ours else []
+            elif ours:
+                kept.append(part)
     return ",".join(kept)
 
 
