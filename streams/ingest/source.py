@@ -130,7 +130,7 @@ def identify(location: str) -> Identity | None:
     if is_remote(location):
         return stat_remote(location)
     try:
-        found = Path(location).stat()
+        found = os.stat(location)  # noqa: PTH116 - a look at a million files: a Path costs twice the call
     except OSError:
         return None
     return Identity(found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

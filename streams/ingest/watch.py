@@ -45,7 +45,7 @@ UNTOLD_SECONDS: Final = 60.0
 """Without a change, for a file whose end cannot be told cheaply."""
 OLD_SECONDS: Final = 60.0
 """A file that was changed longer ago, by its own account, need not be watched. More than clocks differ."""
-SHARE: Final = 4
+SHARE: Final = 2
 """The pause after a look is at least so many times what the look took."""
 
 

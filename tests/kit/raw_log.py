@@ -20,10 +20,10 @@ from streams.settings import Settings
 COMMAND = [sys.executable, "-c", "from streams.cli import main; main()", "ingest"]
 
 
-def lines(path: Path, n: int, first: int = 0) -> Path:
-    """A file of documents whose texts say where they stand."""
+def lines(path: Path, n: int, first: int = 0, times: int = 20) -> Path:
+    """A file of documents whose texts say, so many times, where they stand."""
     rows = (
-        {"url": f"https://h{i % 91}.org/{path.stem}/{i}", "text": f"{path.stem} {i} " * 20}
+        {"url": f"https://h{i % 91}.org/{path.stem}/{i}", "text": f"{path.stem} {i} " * times}
         for i in range(first, n)
     )
     return write_jsonl(path, rows)
