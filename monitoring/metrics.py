@@ -228,6 +228,59 @@ class SupervisorMetrics:
         self._restarts.labels(slot).set(restarts)
 
 
+class ServeMetrics:
+    """The servers that `finestream engine` keeps."""
+
+    def __init__(
+        self, registry: CollectorRegistry, servers: Iterable[tuple[str, int]], reasons: Iterable[str]
+    ) -> None:
+        """`servers`: names and ports."""
+        ports = {name: str(port) for name, port in servers}
+        up = Gauge(
+            "engine_server_up",
+            "1 while the server generates.",
+            ["server", "port"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self._up = {name: up.labels(name, port) for name, port in ports.items()}
+        self._restarts = Counter(
+            "engine_server_restarts_total",
+            "Ends of a server's process that we did not ask for, by why.",
+            ["server", "reason"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self._ready = Gauge(
+            "engine_server_ready_seconds",
+            "From a server's last start to its first token.",
+            ["server"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self.installing = Gauge(
+            "engine_installing",
+            "1 while vLLM's environment is made.",
+            namespace=PREFIX,
+            registry=registry,
+        )
+        for reason in reasons:
+            for name in ports:
+                self._restarts.labels(name, reason)
+
+    def stands(self, server: str, *, up: bool) -> None:
+        """Say whether a server generates."""
+        self._up[server].set(int(up))
+
+    def restarted(self, server: str, reason: str) -> None:
+        """Count an end."""
+        self._restarts.labels(server, reason).inc()
+
+    def ready(self, server: str, seconds: float) -> None:
+        """Say how long the last start took."""
+        self._ready.labels(server).set(seconds)
+
+
 class EngineMetrics:
     """The model that one stage asks. A call that was tried twice is two requests."""
 

@@ -101,6 +101,12 @@ class CheckpointError(FinestreamError):
     """A checkpoint cannot be written, is damaged, or belongs to another run, version or model."""
 
 
+class ServeError(FinestreamError):
+    """vLLM cannot be installed, or a server that we start ends before it ever generates."""
+
+    exit_code = 4
+
+
 class EngineError(FinestreamError):
     """A language model gave no completion. The four kinds below ask for four different things."""
 

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "ingest",
     "worker",
     "train",
+    "engine",
     "template",
     "topic",
     "lag",

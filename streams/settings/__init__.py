@@ -12,6 +12,7 @@ from streams.settings.infrastructure import (
 )
 from streams.settings.ingest import FieldSettings, IngestSettings
 from streams.settings.section import STAGES, Section, Tuning
+from streams.settings.serve import ServeSettings
 from streams.settings.stages import InstantiateSettings, JudgeSettings, MatchSettings, StageSettings
 from streams.settings.trainer import TrainerSettings
 from streams.settings.tree import Settings, config_file, default, load, stage_hash, to_environment
@@ -32,6 +33,7 @@ __all__ = [
     "PipelineSettings",
     "RunnerSettings",
     "Section",
+    "ServeSettings",
     "Settings",
     "StageSettings",
     "TrainerSettings",

@@ -36,6 +36,7 @@ from streams.settings.infrastructure import (
     RunnerSettings,
 )
 from streams.settings.ingest import IngestSettings
+from streams.settings.serve import ServeSettings
 from streams.settings.stages import InstantiateSettings, JudgeSettings, MatchSettings, StageSettings
 from streams.settings.trainer import TrainerSettings
 
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     instantiate: InstantiateSettings = InstantiateSettings()
     judge: JudgeSettings = JudgeSettings()
     trainer: TrainerSettings = TrainerSettings()
+    serve: ServeSettings = ServeSettings()
 
     @classmethod
     def settings_customise_sources(
