@@ -20,6 +20,7 @@ from streams.broker import Broker
 from streams.errors import Fenced, LaneRecreated, LaneTrimmed, SourceError
 from streams.ingest.booking import Booking, booking_key, new_booking
 from streams.ingest.ingester import Ingester, preview
+from streams.ingest.items import READER_VERSION
 from streams.ingest.raw_tails import read_tails
 from streams.ingest.shards import transactional_id
 from streams.ingest.source import inspect
@@ -70,7 +71,12 @@ def test_the_book_says_what_became_of_each_source(made: Settings, tmp_path: Path
     first, second = (Raw(made).booked[str(path)][0] for path in (good, cut))
     assert (first.state, first.outcome, first.sequence) == ("done", "done", reports[0].sequence)
     assert first.counts == {"records": 3, "documents": 2, "payload_bytes": 5, "skipped.http_error": 1}
-    assert (first.size, first.reader, first.lane_hash, first.ingesters) == (good.stat().st_size, 1, 1, 1)
+    assert (first.size, first.reader, first.lane_hash, first.ingesters) == (
+        good.stat().st_size,
+        READER_VERSION,
+        1,
+        1,
+    )
     assert second.outcome == "damaged"
     assert second.counts["stub.truncated"] == 1
     assert first.sequence < second.sequence
