@@ -1,8 +1,9 @@
 """What is fixed with a bank before it is used: candidate(n), and who would be used too much.
 
 Both are measured on a sample of segments, at least 2,000 (our choice: then a share of 1 % is known to a
-fifth). Expected shares are counted, not draws: the chance that a segment's embeddings draw a template, so
-the noise is that of the segments alone. The cap max(0.09 %, 20 / templates) is the paper's largest share (its
+fifth). Each segment is drawn for `REPEATS` times, as if its text had other hashes: then the noise is nearly
+that of the segments alone. (Products of single embeddings' chances would be quicker and wrong by half: the
+embeddings of a segment share a template's random number, and its thinning.) The cap max(0.09 %, 20 / templates) is the paper's largest share (its
 section on diversity), lifted for banks so small that an even spread would hardly stay below it. Thinning one
 template gives its draws to others, so it is repeated until all are below, at most `ROUNDS` times.
 """
@@ -26,6 +27,7 @@ PAPERS_CAP: Final = 0.0009
 EVEN_SHARES: Final = 20
 ROUNDS: Final = 30
 SLACK: Final = 1.02
+REPEATS: Final = 16
 
 Views = list[NDArray[np.int64]]
 """Candidate rows of each embedding of one segment."""
@@ -55,7 +57,7 @@ def candidates_of(
         hits = index.search(embeddings, CANDIDATES, languages[i] if languages else "")
         out.append(
             [
-                rows[(similarities >= threshold) & (rows >= 0)]
+                rows[(similarities.astype(np.float64) >= threshold) & (rows >= 0)]
                 for similarities, rows in zip(hits.similarities, hits.rows, strict=True)
             ]
         )
@@ -108,24 +110,29 @@ def measure(
 def expected_shares(
     segments: Sequence[Views], weight: NDArray[np.float64], keep: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return each template's expected share of all draws, shape (templates,).
+    """Return each template's expected share of all draws, shape (templates,), by drawing many times.
 
-    Of an embedding: its weight over those of the others that are expected to be there; of a segment: that any
-    of its embeddings draws it, since it is drawn once.
+    The draw is `sampling.draw`'s; always with the same random numbers, so that rounds can be compared.
     """
+    rng = np.random.default_rng(0)
     used = np.zeros(len(weight))
+    turns = np.arange(REPEATS)
     for views in segments:
-        missed: dict[int, float] = {}
-        for rows in views:
-            if not len(rows):
+        rows = np.unique(np.concatenate(views)) if views else np.zeros(0, np.int64)
+        if not len(rows):
+            continue
+        keys = rng.exponential(size=(REPEATS, len(rows))) / weight[rows]
+        keys[rng.random((REPEATS, len(rows))) >= keep[rows]] = np.inf
+        drawn = np.zeros(len(rows))
+        for candidates in sorted(views, key=len):
+            if not len(candidates):
                 continue
-            mass = keep[rows] * weight[rows]
-            others = mass.sum() - mass
-            share = keep[rows] * weight[rows] / (weight[rows] + others)
-            for row, p in zip(rows.tolist(), share.tolist(), strict=True):
-                missed[row] = missed.get(row, 1.0) * (1.0 - p)
-        for row, miss in missed.items():
-            used[row] += 1.0 - miss
+            places = np.searchsorted(rows, candidates)
+            winners = places[np.argmin(keys[:, places], axis=1)]
+            won = np.isfinite(keys[turns, winners])
+            np.add.at(drawn, winners[won], 1.0)
+            keys[turns, winners] = np.inf
+        used[rows] += drawn
     shares: NDArray[np.float64] = used / max(used.sum(), 1e-30)
     return shares
 
