@@ -122,15 +122,13 @@ def _key(base: str, key: bytes | None) -> Any:
         if base == pipeline.RAW:
             origin = unpack_origin(key)
             return {"source": origin.source, "record": origin.record}
-        if base == pipeline.CLAIMS:
-            return {"lane": int.from_bytes(key, "big")}
         if base in TOPIC_RECORDS or base == pipeline.SEEN or base.startswith(_DEAD):
             position = unpack_position(key)
             return {"offset": position.offset, "segment": position.segment}
     except RecordError:
         return key.hex()
-    if base.startswith(_LEDGER) and len(key) == 8:
-        return {"step": int.from_bytes(key, "big")}
+    if base == pipeline.CLAIMS or (base.startswith(_LEDGER) and len(key) == 8):
+        return {"lane" if base == pipeline.CLAIMS else "step": int.from_bytes(key, "big")}
     return key.decode("utf-8", "backslashreplace")
 
 

@@ -37,7 +37,8 @@ from workers.sender import _Batch
 
 TEXTS = (
     "near=a,0", "near=b,0", "near=a,3", "drop", "seg:3:near=a,5", "A", "near=c,0", "seg:2:A", "near=c,15",
-    "near=c,16", "near=d,1", "seg:2:near=d,1", "seg:3:near=d,2", "near=b,1", "near=a,1", "seg:4:near=e,0",
+    "near=c,16", "near=d,1", "seg:2:near=d,1", "seg:3:near=d,2", "near=d,2", "near=b,1", "near=a,1",
+    "seg:4:near=e,0",
 )  # fmt: skip
 """`near=GROUP,n`: n bytes of the sketch differ from its group's; with 16, every band does."""
 
@@ -87,9 +88,9 @@ def write(settings, generation, lanes, texts):
 @pytest.mark.parametrize(
     ("near", "window", "told"),
     [
-        ("drop", 5, "++~x~++=~++=~+++"),
-        ("flag", 5, "++fxf++=ff+=f+++"),
-        ("flag", 8, "++fxf++=ff+=f+++"),  # beyond READ_BACK_OFFSETS: with `seen`
+        ("drop", 5, "++~x~++=~++=~~+++"),
+        ("flag", 5, "++fxf++=ff+=f=+++"),
+        ("flag", 8, "++fxf++=ff+=f=+++"),  # beyond READ_BACK_OFFSETS: with `seen`
     ],
 )
 def test_a_death_at_every_boundary_changes_no_verdict(pipeline, monkeypatch, near, window, told):
