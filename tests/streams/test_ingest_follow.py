@@ -293,7 +293,7 @@ def test_documents_are_bundled_look_by_look_and_never_booked_again(
     assert sorted(texts) == sorted([*(f"text {n}" for n in range(52)), "another text"])
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_kill_9_while_following(
     made: Settings, tmp_path: Path, processes: Workers, kills: int, until: Any
 ) -> None:
@@ -304,7 +304,7 @@ def test_kill_9_while_following(
     files: list[Path] = []
 
     def write() -> None:
-        while not end.is_set():
+        while not end.is_set() and len(files) < 40 * kills:
             path = folder / f"{len(files):04}.jsonl"
             if len(files) % 2:
                 place(path, lambda it: lines(it, 400))

@@ -225,6 +225,34 @@ def test_who_takes_an_id_back_while_the_number_changes_stops_the_change(
         one.close()
 
 
+def test_a_number_that_changed_before_the_id_was_taken_is_seen(
+    made: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read that one works alone, and slept; when it takes its id, two are at work."""
+    plain, others = SourceBook.agrees, list[books.BookWriter]()
+
+    def agrees(self: SourceBook, number: int) -> bool:
+        found = plain(self, number)
+        if self is slow and not others:
+            assert found
+            writer = join(made, SourceBook(made, HALVES[0]), HALVES[0])
+            assert writer is not None
+            others.append(writer)
+        return found
+
+    slow = SourceBook(made)
+    monkeypatch.setattr(SourceBook, "agrees", agrees)
+    writer = join(made, slow, ALONE)
+    assert writer is not None
+    fresh = SourceBook(made)
+    fresh.catch_up()
+    assert fresh.ingesters == 1, "it works alone while the book says two"
+    with pytest.raises(Fenced):
+        others[0].append("sources", [(ingester_key(0), b"\x02")])
+    for one in (writer, *others):
+        one.close()
+
+
 def test_a_shard_that_waits_for_the_first_is_patient_and_says_so(
     made: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
