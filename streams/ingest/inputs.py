@@ -48,14 +48,19 @@ def expand(inputs: Iterable[str], base: str = "") -> list[Input]:
 
 
 def list_files(inputs: Iterable[str], base: str = "") -> list[Listed]:
-    """Return the files that `inputs` name, sorted by location, each once. Raises `SourceError`."""
+    """Return the files that `inputs` name, sorted by location, each once. Raises `SourceError`.
+
+    Path lists are read where a name or glob means them. One that merely lies in a folder is a file like any
+    other there: whoever may write into the folder must not name files of the whole machine to be read.
+    """
     found: dict[str, Listed] = {}
     for text in inputs:
         listed = list(list_input(text))
         if not listed:
             raise SourceError(f"no file matches {printable(text)!r}")
+        is_folder = text.endswith("/") if is_remote(text) else Path(text).expanduser().is_dir()
         for file in listed:
-            if file.location.endswith(PATH_LIST_SUFFIXES):
+            if not is_folder and file.location.endswith(PATH_LIST_SUFFIXES):
                 found |= {
                     location: Listed(location, None) for location in read_path_list(file.location, base)
                 }
@@ -75,13 +80,15 @@ def list_input(text: str) -> Iterator[Listed]:
 def bundled(files: Sequence[Listed]) -> list[Input]:
     """Put files that are one document each into bundles, folder by folder; the rest stays as it is."""
     documents = [file for file in files if document_type(file.location)]
+    documents.sort(key=lambda file: file.location.rpartition("/"))  # a folder's together, below it none
     inputs: list[Input] = [file.location for file in files if not document_type(file.location)]
     for folder, group in groupby(documents, key=lambda file: file.location.rpartition("/")[0]):
         entries = []
         for location, found in group:
             identity = found or identify(location)
             if identity is None:
-                raise SourceError(f"{printable(location)} cannot be read")
+                inputs.append(location)  # its turn will tell that it has vanished
+                continue
             entries.append(Entry(os.fsencode(location[len(folder) + 1 :]), *identity))
         inputs += [bundle(folder or "/", part) for part in _batches(entries)]
     return sorted(inputs, key=lambda one: one if isinstance(one, str) else one.location)

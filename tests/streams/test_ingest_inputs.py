@@ -99,6 +99,21 @@ def test_a_bundle_has_a_bounded_number_of_files() -> None:
     assert again == whole  # the same files are the same sources
 
 
+def test_folders_and_files_of_like_names_do_not_split_a_bundle(tmp_path: Path) -> None:
+    touch(tmp_path, "b.html", "b/x.html", "c.html")
+    first, second = bundles(expand([str(tmp_path)]))
+    assert [entry.name for entry in first.entries] == [b"b.html", b"c.html"]
+    assert [entry.name for entry in second.entries] == [b"x.html"]
+
+
+def test_a_document_that_is_gone_stops_no_other(tmp_path: Path) -> None:
+    touch(tmp_path, "a.html")
+    (tmp_path / "x.paths").write_text("a.html\ngone.html\n")
+    inputs = expand([str(tmp_path / "x.paths")])
+    assert locations(inputs) == [str(tmp_path), str(tmp_path / "gone.html")]
+    assert len(bundles(inputs)) == 1
+
+
 def test_one_document_is_a_bundle_of_one(tmp_path: Path) -> None:
     touch(tmp_path, "a.html")
     (source,) = expand([str(tmp_path / "a.html")])
@@ -118,6 +133,15 @@ def test_path_lists(tmp_path: Path) -> None:
         read_path_list(str(tmp_path / "crawl" / "warc.paths"), "https://data.x/")[0]
         == "https://data.x/seg/a.warc.gz"
     )
+
+
+def test_a_path_list_that_lies_in_a_folder_is_not_obeyed(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.warc", "secret.jsonl")
+    (tmp_path / "in" / "b.paths").write_text(f"{tmp_path}/secret.jsonl\nhttp://127.0.0.1:1/x.jsonl\n")
+    assert locations(expand([str(tmp_path / "in")])) == [f"{tmp_path}/in/a.warc", f"{tmp_path}/in/b.paths"]
+    with pytest.raises(SourceError, match="no known format"):
+        inspect(str(tmp_path / "in" / "b.paths"))
+    assert locations(expand([str(tmp_path / "in" / "*.paths")]))[0] == f"{tmp_path}/secret.jsonl"
 
 
 def test_a_path_list_of_another_project() -> None:
