@@ -230,7 +230,7 @@ def begin_source(settings, documents):
     """Book a source that held so many documents."""
     counts = {"documents": documents - 1, "stub.too_long": 1, "records": 9, "skipped.request": 9}
     booking = Booking(
-        url="x", path=b"x", kind=SourceKind.WARC, compressed=False, size=1, mtime_ns=1, state=DONE,
+        url="x", path=b"x", kind=SourceKind.WARC, size=1, mtime_ns=1, state=DONE,
         sequence=1, outcome=DONE, counts=counts,
     )  # fmt: skip
     with BookWriter(settings, "test") as writer:
