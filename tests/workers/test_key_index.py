@@ -1,4 +1,4 @@
-"""The index of the duplicate windows against lists that are searched: every answer, at every size and wrap."""
+"""The index of the duplicate windows against lists that are searched: every answer, at every size."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_it_finds_what_a_search_finds(columns, data):
     index, rows = KeyIndex(columns, most), []
     if data.draw(st.booleans()):
         index.rebase_at = most + 12  # the tables' numbers begin anew again and again
-    for batch in data.draw(batches(columns)):
-        batch = batch[-most:]
+    for drawn in data.draw(batches(columns)):
+        batch = drawn[-most:]
         if index.grows(len(batch)):
             index.grow(len(batch))
         index.extend(np.array(batch, np.uint64))
