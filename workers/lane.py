@@ -39,7 +39,7 @@ class Input:
     headers: Headers
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slot:
     """One accepted input on its way through the worker."""
 

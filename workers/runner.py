@@ -27,7 +27,7 @@ from faust.types import TP
 
 from monitoring.metrics import StageMetrics
 from streams import clients
-from streams.errors import FinestreamError, LaneError, LaneTrimmed
+from streams.errors import FinestreamError, LaneError, LaneTrimmed, Misconfigured
 from streams.generations import Generation
 from streams.pipeline import stage_topics
 from streams.positions import START
@@ -188,8 +188,17 @@ class Runner:
     async def _start(self) -> None:
         async with self._opening:
             await self._connect()
-        for coroutine in (*self._window.callers(), self._commit_forever()):
+        for coroutine in (*map(self._process, self._window.callers()), self._commit_forever()):
             self._watch(asyncio.ensure_future(coroutine))
+
+    async def _process(self, caller: Any) -> None:
+        """Carry one caller of the window. Wrong settings are no lane's death: that is written first."""
+        try:
+            await caller
+        except Misconfigured:
+            async with self._opening:
+                await self._close_lanes()
+            raise
 
     def _watch(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         """Let an error in a background task end the process: nothing later may be sent."""
@@ -235,7 +244,8 @@ class Runner:
                 if lane.stopped:
                     self._report_stopped(lane)
                 self._senders[lane.partition] = self._watch(asyncio.ensure_future(self._send_forever(lane)))
-            self._orphans = {k: s for k, s in self._orphans.items() if k[0] in mine}
+            for key in [key for key in self._orphans if key[0] not in mine]:
+                self._window.abandon(self._orphans.pop(key))
             self._opened = generation
             self._gauge_lanes()
             log.info("lanes open", stage=self.stage.name, lanes=sorted(mine), group_generation=generation)

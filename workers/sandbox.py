@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from streams import children
-from streams.errors import FinestreamError
+from streams.errors import FinestreamError, Misconfigured, Unavailable
 from streams.positions import Kind
 from streams.settings import Settings, load, to_environment
 from workers.duplicates import NOBODY, Identity
@@ -40,6 +40,10 @@ class _Answer(msgspec.Struct):
     marks: tuple[Mark, ...] = ()
     drop: tuple[str, str] | None = None
     failure: tuple[str, str] | None = None
+    nobody: tuple[str, str] | None = None  # an error that is not the record's: which, and its words
+
+
+_NOBODYS: dict[str, type[FinestreamError]] = {it.__name__: it for it in (Misconfigured, Unavailable)}
 
 
 def limit_memory(limit_bytes: int) -> None:
@@ -60,7 +64,10 @@ class Sandbox:
         self._connection: Connection | None = None
 
     def call(self, kind: Kind, value: bytes, deadline_seconds: float) -> Result:
-        """Process one record, blocking; raise `ChildDied` where the child dies of it or is too slow."""
+        """Process one record, blocking; raise `ChildDied` where the child dies of it or is too slow.
+
+        Raises `Unavailable` and `Misconfigured` as the stage did: no record's fault.
+        """
         connection = self._started()
         try:
             connection.send_bytes(bytes([kind]) + value)
@@ -75,6 +82,9 @@ class Sandbox:
         if answer is None:
             self.close()
             raise ChildDied(f"no answer within {deadline_seconds:.0f} s")
+        if answer.nobody:
+            name, words = answer.nobody
+            raise _NOBODYS[name](words)
         if answer.failure:
             return Failure(*answer.failure)
         if answer.drop:
@@ -132,6 +142,10 @@ def _serve(connection: Connection, stage_class: type[Stage[Any, Any]], environme
         answer = _Answer()
         try:
             (result,) = run(stage, [(Kind(message[0]), message[1:])])
+        except (Misconfigured, Unavailable) as error:
+            answer.nobody = (type(error).__name__, str(error))
+            connection.send_bytes(msgspec.msgpack.encode(answer))
+            continue
         except Exception as error:  # noqa: BLE001 - the boundary to stage code; named in the dead letter
             result = failure(error)
         match result:

@@ -108,6 +108,11 @@ class Stage(ABC, Generic[In, Out]):
     def register(self, registry: CollectorRegistry) -> None:
         """Make metrics of the stage's own in the process's registry; called behind `open`."""
 
+    @property
+    def deadline_seconds(self) -> float:
+        """How long one record may take alone, in a child process."""
+        return self.config.deadline_seconds
+
     def close(self) -> None:
         """Release what `open` took."""
 
@@ -133,15 +138,18 @@ class AsyncStage(Stage[In, Out]):
         """Return one record's outcome. May be cancelled at any point.
 
         An exception is the record's own fault: tried again, then dead-lettered, alone (an `EngineError` at
-        once, since a client tries again by itself). `Misconfigured` is nobody's and would meet all: it ends
-        the worker, and nothing is dead-lettered for it.
+        once, since a client tries again by itself). Two are nobody's, and nothing is dead-lettered for them:
+        behind `Unavailable` the record waits until `wait_until_up` returns, `Misconfigured` ends the worker.
         """
+
+    async def wait_until_up(self) -> None:
+        """Return once `answer` can succeed again. Raise `Misconfigured` where it never will."""
 
     async def stop(self) -> None:
         """Close what `start` opened."""
 
     def process(self, records: Sequence[In]) -> Sequence[Outcome]:
-        """Answer in a loop of its own: in the child process of an isolated lane."""
+        """Answer in a loop of its own: in the child process of an isolated lane, which waits for nobody."""
         return asyncio.run(self._answer_all(records))
 
     async def _answer_all(self, records: Sequence[In]) -> Sequence[Outcome]:

@@ -13,12 +13,13 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
 from monitoring.metrics import StageMetrics
-from streams.errors import EngineError, Misconfigured
+from streams.errors import EngineError, Misconfigured, Unavailable
 from streams.settings import Settings
 from workers.lane import Slot
 from workers.sandbox import ChildDied, Sandbox
@@ -50,6 +51,7 @@ class Window:
         self._bytes = 0
         self._busy = 0
         self._calling = 0  # callers at work, pauses between tries included
+        self._tasks: dict[Slot, asyncio.Task[None]] = {}  # of an async stage
         self._ending = False
         self._sandbox = Sandbox(type(stage), settings)
         self._threads = ThreadPoolExecutor(self._config.calls + 1, thread_name_prefix=stage.name)
@@ -118,14 +120,13 @@ class Window:
         return [*(self._caller() for _ in range(self._config.calls)), self._caller_alone()]
 
     async def _answer_forever(self, stage: AsyncStage[Any, Any]) -> None:
-        """Keep as many calls of an async stage under way as it may have, one task for each record."""
+        """Keep as many records of an async stage under way as it may have, one task for each."""
         await stage.start()
-        tasks: set[asyncio.Task[None]] = set()
         place = asyncio.Semaphore(stage.records_at_once)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def done(task: asyncio.Task[None]) -> None:
-            tasks.discard(task)
+        def done(slot: Slot, task: asyncio.Task[None]) -> None:
+            del self._tasks[slot]
             self._calling -= 1
             place.release()
             error = None if task.cancelled() else task.exception()
@@ -139,18 +140,27 @@ class Window:
                     self._wake.clear()
                     await self._wake.wait()
                 self._calling += 1
-                task = asyncio.ensure_future(self._answer(stage, slot))
-                tasks.add(task)
-                task.add_done_callback(done)
+                task = self._tasks[slot] = asyncio.ensure_future(self._answer(stage, slot))
+                task.add_done_callback(partial(done, slot))
 
-        giving = asyncio.ensure_future(give_out())
+        own = [asyncio.ensure_future(give_out()), asyncio.ensure_future(self._watch_loop())]
         try:
-            await asyncio.wait({giving, broken}, return_when=asyncio.FIRST_COMPLETED)
-            (giving if giving.done() else broken).result()
+            await asyncio.wait({*own, broken}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (*own, broken):
+                if ended.done():
+                    ended.result()
         finally:
-            for task in (giving, *tasks):
+            tasks = [*own, *self._tasks.values()]
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await stage.stop()
+
+    async def _watch_loop(self) -> None:
+        """End the process where a record's own code keeps the event loop: nothing here could go on."""
+        while True:
+            faulthandler.dump_traceback_later(self._config.deadline_seconds, exit=True, file=2)
+            await asyncio.sleep(1.0)
 
     def _next(self) -> Slot | None:
         while self._todo:
@@ -162,25 +172,33 @@ class Window:
 
     async def _answer(self, stage: AsyncStage[Any, Any], slot: Slot) -> None:
         """Ask for one record; where it keeps failing, it alone is buried."""
-        for attempt in range(1, self._runner.tries + 1):
+        attempt = 0
+        while True:
             began = time.monotonic()
             try:
                 self._finish(slot, await answer(stage, slot.kind, slot.value))
             except Misconfigured:
                 raise
+            except Unavailable:
+                await stage.wait_until_up()
+                continue
             except EngineError as error:
                 self._bury(slot, error)
-                return
             except Exception as error:  # noqa: BLE001 - the boundary to stage code: retried, then named and buried
+                attempt += 1
                 self._metrics.retried(type(error).__name__)
-                if attempt == self._runner.tries:
-                    self._bury(slot, error)
-                    return
-                await asyncio.sleep(self._runner.backoff_seconds * 2 ** (attempt - 1))
-            else:
-                return
+                if attempt < self._runner.tries:
+                    await asyncio.sleep(self._runner.backoff_seconds * 2 ** (attempt - 1))
+                    continue
+                self._bury(slot, error)
             finally:
                 self._metrics.batch_seconds.observe(time.monotonic() - began)
+            return
+
+    def abandon(self, slot: Slot) -> None:
+        """End the call of a slot whose lane went to another worker: it costs, and nobody waits for it."""
+        if (task := self._tasks.get(slot)) is not None:
+            task.cancel()
 
     async def _caller(self) -> None:
         while True:
@@ -270,12 +288,17 @@ class Window:
         """Process one record in the child; what kills it twice is to blame."""
         loop = asyncio.get_running_loop()
         reason = ""
-        for _ in range(2):
+        deaths = 0
+        while deaths < 2:
             try:
                 return await loop.run_in_executor(
-                    self._threads, self._sandbox.call, slot.kind, slot.value, self._config.deadline_seconds
+                    self._threads, self._sandbox.call, slot.kind, slot.value, self._stage.deadline_seconds
                 )
+            except Unavailable:
+                assert isinstance(self._stage, AsyncStage)
+                await self._stage.wait_until_up()
             except ChildDied as death:
+                deaths += 1
                 reason = str(death)
                 log.warning("record killed its process", stage=self._stage.name, lane=slot.lane.partition,
                             position=slot.position, reason=reason)  # fmt: skip

@@ -231,3 +231,26 @@ def test_wrong_settings_bury_nothing(pipeline, workers, server):
     assert "does not exist" in worker.said()
     assert outputs(settings, "instantiated") == 0
     assert not any(read_raw_log(settings, "dead.instantiate").values())
+
+
+def test_isolated_lanes_bury_nothing_for_a_server_or_a_setting(pipeline, workers, server):
+    """A lane whose workers kept dying runs in a child: there, too, an outage or a wrong key is no record's."""
+    server.start(model="another")
+    settings, generation = pipeline(
+        LANES, instantiate={**model(server), "profile": "released"}, runner={"deaths_before_isolation": 1}
+    )
+    write(settings, generation, "matched", 0, [matched(0, n) for n in range(5)])
+    for _ in range(3):  # wrong settings are no deaths
+        assert worker_of(settings, workers, "instantiate").exit_code() == 2
+    server.kill()
+    for _ in range(3):
+        worker = worker_of(settings, workers, "instantiate")
+        wait_for(lambda worker=worker: 'event="lanes open"' in worker.said(), worker)
+        worker.kill()
+    worker = worker_of(settings, workers, "instantiate")
+    wait_for(lambda: "lane is isolated" in worker.said(), worker)
+    time.sleep(2.0)
+    assert outputs(settings, "instantiated") == 0
+    server.start()
+    wait_for(lambda: outputs(settings, "instantiated") == 5, worker, what="all are through")
+    assert not any(read_raw_log(settings, "dead.instantiate").values())

@@ -23,6 +23,8 @@ class Model:
 
     def __init__(self, settings: EngineSettings, stage: str) -> None:
         self.settings = settings
+        self.patient = True
+        """Whether a call waits in its place while no server is up: its neighbours are then not repeated."""
         self._stage = stage
         self._metrics: EngineMetrics | None = None
         self._samplings: dict[int, Sampling] = {}
@@ -41,13 +43,25 @@ class Model:
         """Close them."""
         await self._open.aclose()
 
-    async def ask(self, prompt: Prompt, seed: int) -> Completion:
-        """Return the model's answer; waits for as long as no server is up.
+    async def ask(self, prompt: Prompt, seed: int, near: int) -> Completion:
+        """Return the model's answer. `near`: calls with the same number share the head of their prompts.
 
-        Raises `Refused`, `Broken` (of this prompt alone) and `Misconfigured` (of all).
+        Raises `Refused` and `Broken` (of this prompt alone), `Misconfigured` (of all), and `Unavailable`
+        unless the model is `patient`.
         """
         messages = tuple(Message(turn.role, turn.content) for turn in prompt.messages)
-        return await self._client.complete(Request(messages, self._sampling(prompt), seed), wait=True)
+        return await self._client.complete(
+            Request(messages, self._sampling(prompt), seed, near), wait=self.patient
+        )
+
+    async def wait_until_up(self) -> None:
+        """Return once a server is up. Raise `Misconfigured` where every one refuses every request."""
+        await self._client.wait_until_up()
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long one call may take while a server is up."""
+        return self.settings.timeout_seconds * (self.settings.tries + 1)
 
     def _sampling(self, prompt: Prompt) -> Sampling:
         """Return how prompts of one schema are drawn: the same object each time, encoded once."""

@@ -8,6 +8,7 @@ the segment a dead letter, with the server's words.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -49,6 +50,20 @@ class ModelInstantiateStage(AsyncStage[MatchedSegment, InstantiatedSegment]):
         """How many segments may be asked about at once."""
         return self.config.segments_at_once
 
+    @property
+    def deadline_seconds(self) -> float:
+        """How long one record may take alone: as long as its calls may."""
+        return max(self.config.deadline_seconds, self._model.patience_seconds)
+
+    async def wait_until_up(self) -> None:
+        """Return once a server is up again."""
+        await self._model.wait_until_up()
+
+    def process(self, records: Sequence[MatchedSegment]) -> Sequence[Outcome]:
+        """Answer in a process of its own, where a server that is down is the worker's to wait for."""
+        self._model.patient = False
+        return super().process(records)
+
     async def start(self) -> None:
         """Open the connections to the model's servers."""
         await self._model.open()
@@ -87,8 +102,9 @@ class ModelInstantiateStage(AsyncStage[MatchedSegment, InstantiatedSegment]):
             segment.index,
             candidate.template_id,
         )
+        near = int.from_bytes(segment.content_hash[:4], "big") + segment.index
         try:
-            said = await self._model.ask(self._profile.prompt(segment, candidate), seed)
+            said = await self._model.ask(self._profile.prompt(segment, candidate), seed, near)
         except (Refused, Broken) as error:
             return error
         return make_pair(said.text, self._profile.parse, candidate, source)

@@ -8,6 +8,7 @@ of its segment. Only where no pair of a segment gets a score is the segment a de
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -42,6 +43,20 @@ class ModelJudgeStage(AsyncStage[InstantiatedSegment, JudgedSegment]):
     def records_at_once(self) -> int:
         """How many segments may be asked about at once."""
         return self.config.segments_at_once
+
+    @property
+    def deadline_seconds(self) -> float:
+        """How long one record may take alone: as long as its calls may."""
+        return max(self.config.deadline_seconds, self._model.patience_seconds)
+
+    async def wait_until_up(self) -> None:
+        """Return once a server is up again."""
+        await self._model.wait_until_up()
+
+    def process(self, records: Sequence[InstantiatedSegment]) -> Sequence[Outcome]:
+        """Answer in a process of its own, where a server that is down is the worker's to wait for."""
+        self._model.patient = False
+        return super().process(records)
 
     async def start(self) -> None:
         """Open the connections to the judge's servers."""
@@ -79,11 +94,12 @@ class ModelJudgeStage(AsyncStage[InstantiatedSegment, JudgedSegment]):
 
     async def _verdict(self, pair: Pair, content: bytes) -> Verdict | EngineError:
         prompt, seed = self._profile.prompt(pair), self.config.model.seed
+        near = int.from_bytes(content[:4], "big")
         said = ""
         for attempt in range(self.config.unclear_tries):
             drawn = seed_of(self.settings.pipeline.seed, seed, content, pair.template_id, attempt)
             try:
-                completion = await self._model.ask(prompt, drawn)
+                completion = await self._model.ask(prompt, drawn, near)
             except (Refused, Broken) as error:
                 return error
             opinion = self._profile.parse(completion.text)
