@@ -42,6 +42,10 @@ def status(
     supervisor = Supervisor(read_settings(data_dir, config, sets))
     state = supervisor.state()
     data = gather(supervisor.data_dir, state)
+    if engine := of_engine(supervisor.data_dir):
+        data["engine"] = engine
+        data["problems"] += engine["problems"]
+        data["healthy"] = data["healthy"] and not engine["problems"]
     if state is not None or not supervisor.settings.embedded:
         data["sources"] = of_sources(supervisor.settings, sources) if sources else None
     show(data, output, lambda: _lines(data))
@@ -101,6 +105,37 @@ def gather(data_dir: Path, state: State | None) -> dict[str, Any]:
     }
 
 
+def of_engine(data_dir: Path) -> dict[str, Any] | None:
+    """Return how the model's servers stand; None where `finestream engine` does not run here."""
+    from streams.engine.state import problems, running_state
+
+    state = running_state(data_dir)
+    if state is None:
+        return None
+    servers = [
+        {
+            "server": server.name,
+            "state": server.state,
+            "url": server.url,
+            "pid": server.pid,
+            "uptime_seconds": round(time.time() - server.started_at, 1) if server.pid else 0,
+            "restarts": server.restarts,
+            "ready_seconds": server.ready_seconds,
+            "reason": server.reason,
+            "log": server.log,
+        }
+        for server in state.servers
+    ]
+    return {
+        "pid": state.pid,
+        "model": state.model,
+        "name": state.name,
+        "metrics_port": state.metrics_port,
+        "problems": problems(state),
+        "servers": servers,
+    }
+
+
 def of_sources(settings: Settings, most: int) -> dict[str, Any] | None:
     """Return what became of the sources; None where the book cannot be read now."""
     from streams.clients import check_reachable
@@ -143,6 +178,8 @@ def _lines(data: dict[str, Any]) -> list[str]:
     lines += [f"  {printable(problem)}" for problem in data["problems"]]
     if data["processes"]:
         lines += _of_processes(data)
+    if data.get("engine"):
+        lines += _of_engine(data["engine"])
     if data.get("sources"):
         lines += _of_sources(data["sources"])
     return lines
@@ -172,6 +209,13 @@ def _of_processes(data: dict[str, Any]) -> list[str]:
         ]
         lines += table(data["stages"], tuple(data["stages"][0]))
     return lines
+
+
+def _of_engine(engine: dict[str, Any]) -> list[str]:
+    name, model = printable(engine["name"]), printable(engine["model"])
+    lines = ["", f"engine: {model}, asked for as {name} (metrics on port {engine['metrics_port']})"]
+    rows = [{**server, "up": _duration(server["uptime_seconds"])} for server in engine["servers"]]
+    return lines + table(rows, ("server", "state", "url", "pid", "up", "restarts", "ready_seconds"))
 
 
 def _of_sources(sources: dict[str, Any]) -> list[str]:

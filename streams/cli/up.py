@@ -52,12 +52,12 @@ def up(
 
     Whatever dies is started again. `finestream down` stops it; the data stay in the data directory.
     """
-    from streams.supervisor import Plan, Supervisor, ingest_slots, stage_slots, trainer_slot
+    from streams.supervisor import Plan, Supervisor, engine_slots, ingest_slots, stage_slots, trainer_slot
 
     settings = read_settings(data_dir, config, sets)
     slots = [] if broker_only else stage_slots(settings, workers_asked(workers))
     if not broker_only:
-        slots += ingest_slots(settings)
+        slots = engine_slots(settings) + slots + ingest_slots(settings)
     if train and not broker_only:
         slots.append(trainer_slot(["--run", settings.trainer.run]))
     supervisor = Supervisor(settings, Plan(slots=slots))

@@ -5,7 +5,8 @@ started it is killed. So this one stands between: it leads the process group, ad
 (`PR_SET_CHILD_SUBREAPER`), ends everything when the server ends, and learns of our death because its standard
 input, a pipe that only we hold, ends. Only the standard library: it starts in 20 ms and is run as a file,
 `python -I -S guard.py COMMAND …`, in whatever environment. The alternative, the kernel's parent-death signal,
-reaches children only, and is lost across vLLM's own forks.
+reaches children only, and is lost across vLLM's own forks. Its limit: killed itself, it takes its group along
+(the kernel and its parent see to that), but not what has left the group.
 
 Exit code: the server's; 128 + N where signal N ended it; 127 where it can't be started.
 """

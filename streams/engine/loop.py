@@ -119,7 +119,8 @@ class Loop:
             await asyncio.gather(self._rotate(), *keeping)
         finally:  # one gave up, or we were asked to end: all end, in order
             for task in keeping:
-                task.cancel()
+                if not task.cancelling():  # a second time would cut its orderly end short
+                    task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
 
     def _none_ever_ready(self) -> bool:

@@ -6,7 +6,7 @@ container runtime, does the same where there is one (compose.yaml); a laptop has
 """
 
 from streams.supervisor.handle import Supervisor
-from streams.supervisor.plan import Plan, Slot, ingest_slots, stage_slots, trainer_slot
+from streams.supervisor.plan import Plan, Slot, engine_slots, ingest_slots, stage_slots, trainer_slot
 from streams.supervisor.state import Process, State, read_state, running_state
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Slot",
     "State",
     "Supervisor",
+    "engine_slots",
     "ingest_slots",
     "read_state",
     "running_state",

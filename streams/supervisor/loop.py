@@ -23,7 +23,7 @@ from streams.broker import Broker
 from streams.errors import BrokerError, FinestreamError
 from streams.settings import Settings, to_environment
 from streams.supervisor.child import Child, pause_seconds, rotate
-from streams.supervisor.plan import Plan
+from streams.supervisor.plan import ENGINE, Plan
 from streams.supervisor.state import BROKER, LOCK, Failure, Phase, Process, State, write_state
 
 POLL_SECONDS: Final = 0.05
@@ -214,15 +214,19 @@ class Loop:
 
     def _end(self) -> None:
         self._say("stopping")
-        for child in self._children:
-            child.terminate()
-        deadline = time.monotonic() + self._settings.runner.drain_seconds + GRACE_SECONDS
-        left = list(self._children)
-        while left := [child for child in left if not child.reap(kill=time.monotonic() > deadline)]:
-            time.sleep(POLL_SECONDS)
+        # The model's servers last: calls in flight are paid for, and end within the workers' time to drain.
+        self._end_children([child for child in self._children if child.slot.role != ENGINE])
+        self._end_children([child for child in self._children if child.slot.role == ENGINE])
         if self._broker is not None:
             self._broker.stop()
             if self._broker_process.state != "starting":
                 self._broker_process.state, self._broker_process.pid = "stopped", 0
         self._say("failed" if self._state.failure else "stopped")
         log.info("stopped")
+
+    def _end_children(self, left: list[Child]) -> None:
+        for child in left:
+            child.terminate()
+        deadline = time.monotonic() + self._settings.runner.drain_seconds + GRACE_SECONDS
+        while left := [child for child in left if not child.reap(kill=time.monotonic() > deadline)]:
+            time.sleep(POLL_SECONDS)

@@ -21,6 +21,7 @@ from streams.settings import STAGES, Settings
 
 TRAINER = "trainer"
 INGEST = "ingest"
+ENGINE = "engine"
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,13 @@ def ingest_slots(settings: Settings) -> list[Slot]:
         )
         for i in range(count)
     ]
+
+
+def engine_slots(settings: Settings) -> list[Slot]:
+    """Return the slot that keeps the model's servers; none where no model is to be served here."""
+    if not settings.serve.model:
+        return []
+    return [Slot(role=ENGINE, name=ENGINE, command=[sys.executable, "-m", "streams.engine"])]
 
 
 def instance_id(settings: Settings, slot: str) -> str:

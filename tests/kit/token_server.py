@@ -1,7 +1,8 @@
-"""A server as `finestream engine` starts one: the fault server with vLLM's token counters, children and moods.
+"""A server as `finestream engine` starts one: the fault server with vLLM's token counters, and with children.
 
-`token_server.py --port N --about FOLDER [--start-seconds S] [--exit WORDS] [--faults JSON]`. It starts a child
-in its group and one in a session of its own, and writes the pids of all three into FOLDER/pids, a line a start.
+`token_server.py --port N --about FOLDER [--start-seconds S] [--exit WORDS] [--faults JSON]`. It starts a
+child in its group and one in a session of its own, and writes the pids of all three into FOLDER/pids, a line
+a start.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_the_command_on_a_cpu():
     serve = ServeSettings(model="/m", device="cpu", port=9000, speculative="ngram", args=("--foo", "1"))
     command = command_line(serve, 1)
     assert command[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
-    said = dict(zip(command, command[1:], strict=False))
+    said = dict(pairwise(command))
     assert (said["--port"], said["--host"], said["--dtype"]) == ("9001", "127.0.0.1", "float32")
     assert said["--served-model-name"] == "default"
     assert json.loads(said["--speculative-config"])["method"] == "ngram"
@@ -180,7 +181,7 @@ def test_the_command_on_gpus(monkeypatch):
     serve = ServeSettings(model="m", servers=0, tensor_parallel=2, quantization="fp8", max_model_len=4096)
     assert servers(serve) == 2
     assert variables(serve, 1)["CUDA_VISIBLE_DEVICES"] == "2,5"
-    said = dict(zip(command_line(serve, 0), command_line(serve, 0)[1:], strict=False))
+    said = dict(pairwise(command_line(serve, 0)))
     assert said["--tensor-parallel-size"] == "2"
     assert (said["--dtype"], said["--quantization"], said["--max-model-len"]) == ("auto", "fp8", "4096")
     assert "--enforce-eager" not in said
