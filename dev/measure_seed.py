@@ -1,10 +1,11 @@
-"""Measures how the seed bank is sampled, on the shipped documents: writes `workers/match/banks/seed/sampling.json`.
+"""Writes the shipped documents on which it is measured how the seed bank is sampled.
 
-    python dev/measure_seed.py DOCUMENTS.jsonl     only writes those documents
+    python dev/measure_seed.py DOCUMENTS.jsonl
     finestream template measure seed DOCUMENTS.jsonl --set chunk.segment_tokens=400
 
-The sample documents as chunk lets them through, and the extractive engine's background passages. At 400
-tokens a segment they give more than the 2,000 that are wanted; the stream's own segments are up to 3,000.
+The second line writes `sampling.json` beside the bank. The documents are the samples as chunk lets them
+through, and the extractive engine's background passages. At 400 tokens a segment they give more than the
+2,000 that are wanted; the stream's own segments are up to 3,000.
 """
 
 from __future__ import annotations

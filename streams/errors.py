@@ -19,6 +19,10 @@ class BankError(SettingsError):
     """A template bank is malformed, half written, or does not fit its manifest or its encoder."""
 
 
+class PrecisionOutOfReach(FinestreamError):
+    """No threshold of a bank gives the precision that is wanted; the message says the best that one gives."""
+
+
 class BrokerError(FinestreamError):
     """The embedded broker cannot be fetched, formatted, started or kept."""
 

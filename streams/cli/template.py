@@ -60,19 +60,21 @@ _CALIBRATE = """\
 """
 
 Bank = Annotated[str, typer.Argument(help="Name of a shipped bank, or a bank's folder.", show_default=False)]
-Files = Annotated[list[Path], typer.Argument(help="Files of templates: .jsonl[.gz], .parquet.", show_default=False)]
+Files = Annotated[
+    list[Path], typer.Argument(help="Files of templates: .jsonl[.gz], .parquet.", show_default=False)
+]
 Documents = Annotated[
     list[Path], typer.Argument(help="JSONL[.gz] with `text`, and `language` if not en.", show_default=False)
 ]
 Pairs = Annotated[
     list[Path],
-    typer.Argument(help="JSONL[.gz]: `text`, `label` 0 or 1, `template_id` or description.", show_default=False),
+    typer.Argument(help="JSONL[.gz]: `text`, `label` 0 or 1, `template_id`.", show_default=False),
 ]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of templates.", show_default=False)]
 Encoder = Annotated[str, typer.Option(help="Whose vectors [default: match.encoder].", show_default=False)]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="FIELD=NAME", help="A column's name, where it differs.", show_default=False),
+    typer.Option("--column", metavar="FIELD=NAME", help="A column's name, if another.", show_default=False),
 ]
 Against = Annotated[
     list[str] | None,
@@ -87,7 +89,9 @@ Few = Annotated[bool, typer.Option("--few", help="Take fewer than are needed for
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Banks of instruction templates.")
 
 
-def _run(command: str, output: Format, sets: Sequence[str] | None, config: Path | None, **request: Any) -> NoReturn:
+def _run(
+    command: str, output: Format, sets: Sequence[str] | None, config: Path | None, **request: Any
+) -> NoReturn:
     from streams.cli.programs import become
 
     settings = read_settings(None, config, sets)
@@ -177,7 +181,7 @@ def add(
 ) -> None:
     """Make a version of a bank with more templates; the old one stays, and stays in use until this is whole.
 
-    A generation goes on with the version that it began with only where match.bank names that version's folder.
+    A generation can end with the version that it began with: let match.bank name that version's folder.
     """
     _run("add", output, sets, config, bank=bank, files=files, columns=_named(columns, "--column"),
          against=_named(against, "--against"), skip_faulty=skip_faulty, recall=recall, memory_gb=memory_gb,
@@ -256,7 +260,7 @@ def calibrate(
 ) -> None:
     """Find the threshold for a wanted precision from judged pairs, and keep it with the bank.
 
-    The precision holds at the lower end of its 95 % interval. Where none reaches it, exit code 1 and the best.
+    The precision holds at the lower end of its 95 % interval. Out of reach: exit code 1 and the best.
     """
     _run("calibrate", output, sets, config, bank=bank, files=pairs, precision=precision, few=few,
          dry_run=dry_run)  # fmt: skip

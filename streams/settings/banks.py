@@ -9,6 +9,7 @@ alternative, the bank's path as the setting, would let two workers of a generati
 from __future__ import annotations
 
 import glob
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -67,12 +68,23 @@ def version_folder(folder: Path) -> Path | None:
     return folder / named
 
 
+def _version(manifest: Path) -> str:
+    """Return the hash that a manifest says it has; opening the bank checks that it is its contents' own."""
+    try:
+        version = json.loads(manifest.read_bytes())["version"]
+    except OSError as error:
+        raise SettingsError(f"template bank: {manifest} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SettingsError(f"template bank: {manifest} is no manifest: build the bank again") from error
+    if not isinstance(version, str):
+        raise SettingsError(f"template bank: {manifest} is no manifest: build the bank again")
+    return version
+
+
 def bank_digest(bank: str) -> str:
     """Return the digest of a bank's contents, whatever its path. Raise `SettingsError`."""
     folder = bank_folder(bank)
     if (version := version_folder(folder)) is not None:
-        # A version's folder is called by its hash; a copy under another name says it in its manifest, and
-        # opening it checks that hash.
-        return f"built {digest(str(version / MANIFEST))}"
+        return f"built {_version(version / MANIFEST)}"
     texts = digest(f"{glob.escape(str(folder))}/*.jsonl")
     return f"{texts} {digest(str(folder / SAMPLING))}" if (folder / SAMPLING).is_file() else texts

@@ -44,8 +44,8 @@ class MatchSettings(StageSettings):
     alpha: float = Field(1.0, ge=0, le=1)
     threshold: Annotated[float, Field(ge=-1, le=1)] | Literal["calibrated"] = "calibrated"
     """Least cosine of a match. `calibrated`: the bank's own, of `finestream template calibrate`; of a bank
-    that has none, what is known of the encoder (0.45 for the embedded one: a *yield* choice, 79 % of documents
-    find a template, most of them sensible). The paper's 0.865 belongs to its fine-tuned encoder."""
+    that has none, what is known of the encoder (0.45 for the embedded one: a *yield* choice, 79 % of
+    documents find a template, most of them sensible). The paper's 0.865 belongs to its fine-tuned encoder."""
     choice: Literal["sampled", "best"] = "best"
     """Which of its candidates an embedding brings: one drawn by the paper's weights, or the most similar."""
     threads: int = Field(0, ge=0, json_schema_extra=Tuning)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 WORDS = (
-    "river mountain disease planet law recipe engine novel treaty insect bridge tax virus garden song "
-    "battle harbour crystal market robot"
-).split()
+    "river", "mountain", "disease", "planet", "law", "recipe", "engine", "novel", "treaty", "insect",
+    "bridge", "tax", "virus", "garden", "song", "battle", "harbour", "crystal", "market", "robot",
+)  # fmt: skip
 
 
 class WordEncoder:

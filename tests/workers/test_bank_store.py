@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import msgspec
@@ -229,12 +228,14 @@ make(Path(sys.argv[1]), Wanted([Path(sys.argv[2])]), WordEncoder(), print, add=T
 """
 
 
-@pytest.mark.parametrize("place", ["before columns", "before sync", "before rename", "after rename", "before use"])
+@pytest.mark.parametrize(
+    "place", ["before columns", "before sync", "before rename", "after rename", "before use"]
+)
 def test_killed_while_building_the_old_bank_stays_in_use(tmp_path, place):
     bank = built(tmp_path)
     before = version_folder(bank)
     source = write_jsonl(tmp_path / "more.jsonl", rows(5, 50))
-    program = textwrap.dedent(KILLED).format(path=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    program = KILLED.format(path=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
     child = subprocess.Popen(
         [sys.executable, "-c", program, str(bank), str(source), place], stdout=subprocess.PIPE, text=True
     )
@@ -258,12 +259,12 @@ def test_repeats_near_repeats_and_test_items_are_left_out_and_counted(tmp_path):
     again = {**base[0], "id": "u1", "template": base[0]["template"].upper().replace("FI>", "fi>") + " ?!"}
     near = {**base[1], "id": "u2", "template": base[1]["template"] + " please"}
     other_page = {**base[1], "id": "u3", "template": base[1]["template"] + " kindly",
-                  "compatible_document_description": "Something about wholly different matters, ships and sails."}  # fmt: skip
-    item = {"id": "u4", "template": "name the seven moons that circle the distant planet of <fi>a star</fi> today",
+                  "compatible_document_description": "Wholly different: ships and sails."}  # fmt: skip
+    item = {"id": "u4", "template": "name the seven moons that circle the distant <fi>planet</fi> we know",
             "compatible_document_description": "A page of astronomy on moons."}  # fmt: skip
     source = write_jsonl(tmp_path / "in.jsonl", [*base, again, near, other_page, item])
     test = tmp_path / "bench.jsonl"
-    test.write_text('{"question": "Name the seven moons that circle the distant planet of Vega today"}\n')
+    test.write_text('{"question": "Name the seven moons that circle the distant Vega we know"}\n')
     wanted = Wanted([source], against={"bench": str(test)})
     made = make(tmp_path / "bank", wanted, WordEncoder(), quiet, add=False, dry_run=False)
     assert made.left_out == {build.DUPLICATE: 1, build.NEAR: 1, build.CONTAMINATED: 1}
@@ -293,7 +294,8 @@ def test_parquet_and_other_names_of_columns(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "fine.parquet")
-    make(tmp_path / "bank", Wanted([tmp_path / "fine.parquet"]), WordEncoder(), quiet, add=False, dry_run=False)
+    fine = Wanted([tmp_path / "fine.parquet"])
+    make(tmp_path / "bank", fine, WordEncoder(), quiet, add=False, dry_run=False)
     ids = list(opened(tmp_path / "bank").ids)
     assert ids[:2] == ["1", "2"]
     assert ids[2].startswith("t")
@@ -303,8 +305,9 @@ def test_parquet_and_other_names_of_columns(tmp_path):
     with pytest.raises(BankError, match=r"odd\.jsonl line 1: there is no template"):
         make(tmp_path / "odd2", Wanted([odd]), WordEncoder(), quiet, add=False, dry_run=False)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 nothing")
+    broken = Wanted([tmp_path / "broken.parquet"])
     with pytest.raises(BankError, match="cannot be read as Parquet"):
-        make(tmp_path / "b", Wanted([tmp_path / "broken.parquet"]), WordEncoder(), quiet, add=False, dry_run=False)
+        make(tmp_path / "b", broken, WordEncoder(), quiet, add=False, dry_run=False)
 
 
 def test_a_revision_shares_the_files_that_do_not_change(tmp_path):
@@ -332,5 +335,3 @@ def test_building_over_something_else_is_refused(tmp_path):
         make(tmp_path, Wanted([source]), WordEncoder(), quiet, add=False, dry_run=False)
     with pytest.raises(BankError, match="no built bank to add to"):
         make(tmp_path / "none", Wanted([source]), WordEncoder(), quiet, add=True, dry_run=False)
-
-

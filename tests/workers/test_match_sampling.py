@@ -62,9 +62,7 @@ def test_draws_of_the_same_candidates_are_without_return():
         drawn = draw(hits([[0, 1, 2], [0, 1, 2]]), 0.0, weight.get, one, chances(i))
         by_view = {view: row for _, view, row in drawn}
         pairs[by_view[0], by_view[1]] += 1
-    expected = {
-        (a, b): weight[a] / 6 * weight[b] / (6 - weight[a]) for a in weight for b in weight if a != b
-    }
+    expected = {(a, b): weight[a] / 6 * weight[b] / (6 - weight[a]) for a in weight for b in weight if a != b}
     assert close(pairs, expected, total)
 
 
@@ -246,7 +244,8 @@ def test_a_segment_whose_only_templates_are_thinned_says_so(folder, monkeypatch,
 
 def test_a_language_that_the_bank_lacks_gets_nothing_and_the_reason(folder, monkeypatch, tmp_path):
     stage = opened(folder, monkeypatch, tmp_path, threshold=-1.0)
-    german, english = stage.process([segment("Ein Text über Krankheiten.", language="de"), segment("A text.")])
+    foreign = segment("Ein Text über Krankheiten.", language="de")
+    german, english = stage.process([foreign, segment("A text.")])
     assert (german[0].candidates, german[0].no_match) == ([], LANGUAGE)
     assert english[0].candidates
 
@@ -255,6 +254,8 @@ def test_a_bank_of_two_languages_matches_each_with_its_own(folder, monkeypatch, 
     lines = [msgspec.json.decode(line) for line in (folder / "a.jsonl").read_bytes().splitlines()]
     both = tmp_path / "both"
     both.mkdir()
+    sampled = msgspec.json.decode((folder / "sampling.json").read_bytes(), type=banks.SampledBank)
+    (both / "sampling.json").write_bytes(msgspec.json.encode(banks.SampledBank(sampled.sampling)))
     rows = [{**line, "language": "de" if i % 4 == 0 else "en"} for i, line in enumerate(lines)]
     (both / "a.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
     languages = {row["id"]: row["language"] for row in rows}
@@ -277,6 +278,10 @@ def test_sampling_of_another_encoder_is_refused(folder, tmp_path):
     (other / "sampling.json").write_bytes(msgspec.json.encode(banks.SampledBank(changed)))
     stage = MatchStage(load(match={"bank": str(other), "choice": "sampled"}))
     with pytest.raises(BankError, match="its sampling was measured with 'another'"):
+        stage.open()
+    (other / "sampling.json").unlink()
+    banks.load.cache_clear()
+    with pytest.raises(BankError, match="it has no sampling"):
         stage.open()
     (other / "sampling.json").write_bytes(msgspec.json.encode(banks.SampledBank(changed, {"zz": 0.5})))
     with pytest.raises(BankError, match="'zz', which is no template"):

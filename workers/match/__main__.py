@@ -37,7 +37,8 @@ def lines(command: str, answer: dict[str, Any] | list[dict[str, Any]]) -> Iterat
         if name == "templates" and isinstance(value, list):
             for template in value:
                 yield ""
-                yield f"{printable(template['id'])}  ({printable(template['domain'])}, keep {template['keep']:g})"
+                where = f"{printable(template['domain'])}, keep {template['keep']:g}"
+                yield f"{printable(template['id'])}  ({where})"
                 yield f"  {printable(template['template'])}"
                 yield f"  fits: {printable(template['description'])}"
         elif name == "curve":

@@ -119,20 +119,30 @@ def tag_fault(template: str) -> str:
 
 def fault_of(row: TemplateRow) -> str:
     """Say what is wrong with a row, or return an empty string."""
-    if not row.id.strip():
-        return "`id` is empty"
-    if len(row.id) > MAX_ID_CHARACTERS:
-        return f"`id` is longer than {MAX_ID_CHARACTERS} characters"
-    if not row.compatible_document_description.strip():
-        return "`compatible_document_description` is empty: it is what documents are matched with"
-    if len(row.template) > MAX_TEMPLATE_CHARACTERS:
-        return f"`template` has {len(row.template)} characters, more than {MAX_TEMPLATE_CHARACTERS}"
-    if len(row.compatible_document_description) > MAX_DESCRIPTION_CHARACTERS:
-        return f"`compatible_document_description` is longer than {MAX_DESCRIPTION_CHARACTERS} characters"
-    if not _LANGUAGE.fullmatch(row.language):
-        return f"`language` is {row.language[:20]!r}, not a code such as en"
-    fault = tag_fault(row.template)
-    return f"`template` has {fault}" if fault else ""
+    description = row.compatible_document_description
+    checks = (
+        (not row.id.strip(), "`id` is empty"),
+        (len(row.id) > MAX_ID_CHARACTERS, f"`id` is longer than {MAX_ID_CHARACTERS} characters"),
+        (
+            not description.strip(),
+            "`compatible_document_description` is empty: it is what documents are matched with",
+        ),
+        (
+            len(row.template) > MAX_TEMPLATE_CHARACTERS,
+            f"`template` has {len(row.template)} characters, more than {MAX_TEMPLATE_CHARACTERS}",
+        ),
+        (
+            len(description) > MAX_DESCRIPTION_CHARACTERS,
+            f"`compatible_document_description` is longer than {MAX_DESCRIPTION_CHARACTERS} characters",
+        ),
+        (
+            _LANGUAGE.fullmatch(row.language) is None,
+            f"`language` is {row.language[:20]!r}, not a code such as en",
+        ),
+    )
+    fault = next((words for wrong, words in checks if wrong), "")
+    tags = "" if fault else tag_fault(row.template)
+    return f"`template` has {tags}" if tags else fault
 
 
 def folder(bank: str) -> Path:
@@ -142,30 +152,7 @@ def folder(bank: str) -> Path:
 
 def read(directory: Path) -> Bank:
     """Read and check every `*.jsonl` of a folder; raise `BankError` that names file, line and fault."""
-    decoder = msgspec.json.Decoder(TemplateRow)
-    seen: dict[str, str] = {}
-    found: list[TemplateRow] = []
-    for path in sorted(directory.glob("*.jsonl")):
-        try:
-            lines = path.read_bytes().splitlines()
-        except OSError as error:
-            raise BankError(f"template bank {directory}: {path.name}: {error.strerror}") from None
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            place = f"{path.name} line {number}"
-            try:
-                row = decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise BankError(f"template bank {directory}: {place}: {error}") from None
-            if fault := fault_of(row):
-                raise BankError(f"template bank {directory}: {place} (id {row.id!r}): {fault}")
-            if row.id in seen:
-                raise BankError(
-                    f"template bank {directory}: {place}: id {row.id!r} is taken by {seen[row.id]}"
-                )
-            seen[row.id] = place
-            found.append(row)
+    found = _rows(directory)
     if not found:
         raise BankError(f"template bank {directory} has no *.jsonl file with a template in it")
     version = hashlib.blake2b(digest_size=8)
@@ -190,6 +177,34 @@ def read(directory: Path) -> Bank:
         keep=_keep(sampled, rows) if sampled else None,
         sampling=sampled.sampling if sampled else None,
     )
+
+
+def _rows(directory: Path) -> list[TemplateRow]:
+    decoder = msgspec.json.Decoder(TemplateRow)
+    seen: dict[str, str] = {}
+    found: list[TemplateRow] = []
+    for path in sorted(directory.glob("*.jsonl")):
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise BankError(f"template bank {directory}: {path.name}: {error.strerror}") from None
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            place = f"{path.name} line {number}"
+            try:
+                row = decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise BankError(f"template bank {directory}: {place}: {error}") from None
+            if fault := fault_of(row):
+                raise BankError(f"template bank {directory}: {place} (id {row.id!r}): {fault}")
+            if row.id in seen:
+                raise BankError(
+                    f"template bank {directory}: {place}: id {row.id!r} is taken by {seen[row.id]}"
+                )
+            seen[row.id] = place
+            found.append(row)
+    return found
 
 
 def _sampled(directory: Path, rows: Mapping[str, int]) -> SampledBank | None:

@@ -1,9 +1,9 @@
 """Making a version of a bank: read, leave out what repeats or is a test item, embed, index, commit.
 
 One flow for a new bank and for one that grows: the rows of the version in use come first with the vectors
-that they have, so `add` embeds new rows only, and the index is built as a new bank of these rows would build
-it. That costs an index's building at each `add` (seconds up to a million, an hour at 18 million) and gives one
-kind of bank; the alternative, adding to the old lists, leaves centres that fit the bank less and less.
+that they have, so `add` embeds new rows only, and the index is built as a new bank of these rows would
+build it. That costs an index's building at each `add` (see `dev/LOG.md` for how long it takes) and gives
+one kind of bank; the alternative, adding to the old lists, leaves centres that fit the bank less and less.
 """
 
 from __future__ import annotations

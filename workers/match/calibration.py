@@ -1,10 +1,11 @@
 """The threshold of a match: from which cosine on enough of the matches are right.
 
 From pairs of a document and a template's description that somebody judged, labelled 1 where the document can
-fill the template and answer it. A pair's similarity is that of matching: the largest over the document's K + 1
-embeddings. The threshold is the lowest at which the precision of all pairs at or above it is the wanted one
-*at the lower end of its 95 % Wilson interval*, so that a lucky handful of pairs does not set it. Precision
-depends on how many of the judged pairs are right at all: judge what matching retrieves, not pairs by chance.
+fill the template and answer it. A pair's similarity is that of matching: the largest over the document's
+K + 1 embeddings. The threshold is the lowest at which the precision of all pairs at or above it is the wanted
+one *at the lower end of its 95 % Wilson interval*, so that a lucky handful of pairs does not set it.
+Precision depends on how many of the judged pairs are right at all: judge what matching retrieves, not pairs
+by chance.
 
 A threshold belongs to its encoder (the paper's 0.865 means nothing for another), so it is kept with the
 encoder's name, and a bank is refused that is used with another's.
@@ -94,7 +95,7 @@ def threshold_of(bank: Bank, settings: MatchSettings) -> Callable[[str], float]:
     if calibration.encoder != settings.encoder:
         raise BankError(
             f"template bank {bank.name}: its threshold {calibration.threshold:.3f} was calibrated with "
-            f"{calibration.encoder!r}, match.encoder is {settings.encoder!r}: calibrate it with this encoder, "
+            f"{calibration.encoder!r}, match.encoder is {settings.encoder!r}: calibrate it with this, "
             "or set match.threshold"
         )
     general, own = calibration.threshold, dict(calibration.languages)

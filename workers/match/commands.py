@@ -108,11 +108,16 @@ class Commands:
             **_facts(bank),
             "verified": bool(request.verify),
             "templates": [
-                {"id": bank.ids[row], "template": bank.templates[row], "description": bank.descriptions[row],
-                 "domain": bank.domains[row], "keep": 1.0 if bank.keep is None else round(float(bank.keep[row]), 4)}
+                {
+                    "id": bank.ids[row],
+                    "template": bank.templates[row],
+                    "description": bank.descriptions[row],
+                    "domain": bank.domains[row],
+                    "keep": 1.0 if bank.keep is None else round(float(bank.keep[row]), 4),
+                }
                 for row in rows
             ],
-        }  # fmt: skip
+        }
 
     def _rows(self, bank: Bank) -> list[int]:
         if missing := [name for name in self._request.ids if name not in bank.rows]:
@@ -205,8 +210,8 @@ class Commands:
         )
         if len(texts) < LEAST_SEGMENTS and not request.few:
             raise BankError(
-                f"the documents give {len(texts)} segments, at least {LEAST_SEGMENTS} are wanted: with fewer the "
-                "weights are noise. Give more documents, or --few to try"
+                f"the documents give {len(texts)} segments, at least {LEAST_SEGMENTS} are wanted: with fewer "
+                "the weights are noise. Give more documents, or --few to try"
             )
         self._say(f"{len(texts)} segments are embedded and searched with")
         index = TemplateIndex.open(bank, self._encoder)
@@ -259,7 +264,7 @@ class Commands:
         return banks.read(folder).version
 
     def _target(self) -> tuple[tuple[float, ...], str]:
-        """Return the shares wanted: the shipped ones, or those of a file of templates made from real queries."""
+        """Return the shares wanted: the shipped ones, or those of a file of real queries' templates."""
         if not self._request.target:
             return TARGET, TARGET_SOURCE
         reader = Reader(self._request.columns, skip_faulty=True)

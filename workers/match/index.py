@@ -105,8 +105,8 @@ class TemplateIndex:
             if (index.ntotal, index.d) != (len(bank), encoder.dimension):
                 raise BankError(
                     f"template bank {bank.name}: its index holds {index.ntotal} vectors of {index.d} "
-                    f"dimensions, the bank {len(bank)} templates and the encoder {encoder.dimension}: build it "
-                    "again"
+                    f"dimensions, the bank {len(bank)} templates and the encoder {encoder.dimension}: build "
+                    "it again"
                 )
             out = cls(open_vectors(bank.folder), index, bank.index.nprobe)
         out.restrict(bank.language_codes)
@@ -180,7 +180,7 @@ def read_index(path: Path) -> Any:
 
 
 def description_embeddings(bank: Bank, encoder: TextEncoder) -> FloatArray:
-    """Return a bank's normalised description embeddings, shape (templates, d): its own, the cache's or new."""
+    """Return a bank's description embeddings, shape (templates, d): its own, the cache's or new ones."""
     if bank.folder is not None and bank.encoder == encoder.name:
         from workers.match.store import open_vectors  # noqa: PLC0415
 

@@ -84,7 +84,7 @@ def shaken(vectors: Any, queries: int, seed: int = 1) -> FloatArray:
 
 
 def exact_best(vectors: Any, queries: FloatArray, n: int) -> tuple[NDArray[np.int64], float]:
-    """Return the rows of the `n` nearest of each query by exact search, and the seconds of CPU of the search."""
+    """Return the rows of the `n` nearest of each query by exact search, and its seconds of CPU."""
     faiss = faiss_library()
     seconds = 0.0
     merged = faiss.ResultHeap(len(queries), n, keep_max=True)
@@ -107,7 +107,7 @@ def exact_best(vectors: Any, queries: FloatArray, n: int) -> tuple[NDArray[np.in
 def measure(
     vectors: Any, index: Any, queries: FloatArray, best: NDArray[np.int64], nprobe: int, views: int = 6
 ) -> Recall:
-    """Return what a search with `nprobe` lists finds of the exact best, `views` queries at a time as matching."""
+    """Return what a search of `nprobe` lists finds, `views` queries at a time as in matching."""
     searcher = TemplateIndex(vectors, index, nprobe)
     n = best.shape[1]
     began = time.process_time()
@@ -140,8 +140,8 @@ def choose_nprobe(
             return IndexFacts(plan.factory, nprobe, round(recall.share, 4), n, len(queries))
         if nprobe == plan.lists:
             raise BankError(
-                f"the index {plan.factory} finds {recall.share:.3f} of the exact best {n} with all its lists, "
-                f"{target} is wanted: give it more memory (--memory-gb) or lower --recall"
+                f"the index {plan.factory} finds {recall.share:.3f} of the exact best {n} with all its "
+                f"lists, {target} is wanted: give it more memory (--memory-gb) or lower --recall"
             )
         nprobe = min(2 * nprobe, plan.lists)
 

@@ -2,7 +2,7 @@
 
 What was measured stands in `dev/LOG.md` and in each built bank's manifest (`recall`); what is stated here are
 the constants that choose. A search must stay a small part of the encoder's time (some 100 ms a segment on a
-CPU, 1 ms on a GPU): exact search costs 2·n·d operations an embedding, 40 ms at 2 million × 384.
+CPU, 1 ms on a GPU): exact search costs 2·n·d operations an embedding, 40 ms at 2 million of 384.
 
 - up to 100,000 templates: `Flat`, recall 1.
 - above: `IVF{lists},SQfp16`, lists = the power of two next to 4·sqrt(n) (FAISS's own advice), half the

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.errors import BankError
+from streams.errors import BankError, PrecisionOutOfReach
 from streams.settings import MatchSettings
 from workers.encoder import Encoder
 from workers.match.bank import DEFAULT_LANGUAGE, Bank
@@ -56,8 +56,8 @@ def read_pairs(paths: Sequence[Path], bank: Bank) -> list[JudgedPair]:
             if not pair.compatible_document_description:
                 if pair.template_id not in bank.rows:
                     raise BankError(
-                        f"{place}: there is no compatible_document_description, and {pair.template_id!r} is no "
-                        f"template of bank {bank.name}"
+                        f"{place}: there is no compatible_document_description, and {pair.template_id!r} is "
+                        f"no template of bank {bank.name}"
                     )
                 description = bank.descriptions[bank.rows[pair.template_id]]
                 pair = msgspec.structs.replace(pair, compatible_document_description=description)
@@ -93,12 +93,15 @@ def calibrate_bank(
     few: bool,
     write: bool,
 ) -> dict[str, Any]:
-    """Find the threshold for a precision and keep it with the bank; raise `BankError` where it is out of reach."""
+    """Find the threshold for a precision and keep it with the bank.
+
+    Raises `PrecisionOutOfReach` where no threshold gives it, `BankError` where the pairs are faulty or few.
+    """
     pairs = read_pairs(files, bank)
     if len(pairs) < LEAST_PAIRS and not few:
         raise BankError(
-            f"{len(pairs)} judged pairs are given, at least {LEAST_PAIRS} are wanted: with fewer the interval is "
-            "too wide to mean much. Judge more, or --few to try"
+            f"{len(pairs)} pairs are given, at least {LEAST_PAIRS} are wanted: with fewer the interval "
+            "is too wide to mean much. Judge more, or --few to try"
         )
     if not pairs:
         raise BankError("there is no judged pair in the files")
@@ -110,8 +113,8 @@ def calibrate_bank(
     found = lowest(points, precision)
     if found is None:
         top = best(points)
-        raise BankError(
-            f"a precision of {precision:.2f} is out of reach: the best that can be relied on is {top.low:.3f} "
+        raise PrecisionOutOfReach(
+            f"a precision of {precision:.2f} is out of reach: the best to rely on is {top.low:.3f} "
             f"(95 % interval {top.low:.3f} to {top.high:.3f}, {top.right} of {top.above} pairs) at threshold "
             f"{top.threshold:.3f}. Ask for less with --precision, or judge more pairs. {_plot(points)}"
         )

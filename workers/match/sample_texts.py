@@ -1,7 +1,7 @@
 """Documents from files, cut into segments and embedded as matching does: for `measure` and `calibrate`.
 
 The settings of chunk and match give the segments' length and the pooling, so that what is measured is what
-the stream will do. Texts are read as they are (fields `text`, `title`, `language` of JSONL): no extraction, no
+the stream will do. Texts are read as they are (fields `text` and `language` of JSONL): no extraction, no
 filters; take a sample of what those let through.
 """
 

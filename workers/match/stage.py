@@ -45,7 +45,7 @@ class MatchStage(Stage[Segment, MatchedSegment]):
     config: MatchSettings
 
     def open(self) -> None:
-        """Load bank, encoder and index. Raise `SettingsError`, `BankError`, `EncoderError` or `FaissMissing`."""
+        """Load bank, encoder and index. Raise `SettingsError`, `EncoderError` or `FaissMissing`."""
         config = self.config
         self._bank = banks.load(config.bank)
         self._threshold = threshold_of(self._bank, config)
@@ -61,12 +61,14 @@ class MatchStage(Stage[Segment, MatchedSegment]):
 
     def _check_sampling(self) -> None:
         sampling, config = self._bank.sampling, self.config
-        if config.choice != "sampled" or sampling is None or sampling.encoder == config.encoder:
+        if config.choice != "sampled" or (sampling and sampling.encoder == config.encoder):
             return
+        known = (
+            f"its sampling was measured with {sampling.encoder!r}, " if sampling else "it has no sampling, "
+        )
         raise BankError(
-            f"template bank {self._bank.name}: its sampling was measured with {sampling.encoder!r}, "
-            f"match.encoder is {config.encoder!r}: measure it again with `finestream template measure`, or "
-            "set match.choice = best"
+            f"template bank {self._bank.name}: {known}match.encoder is {config.encoder!r}: measure it with "
+            "`finestream template measure` on documents, or set match.choice = best"
         )
 
     def process(self, records: Sequence[Segment]) -> Sequence[Outcome]:

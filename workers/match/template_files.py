@@ -26,7 +26,9 @@ from workers.match.bank import DEFAULT_LANGUAGE, TemplateRow, fault_of
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "id": ("id", "template_id"),
     "template": ("template", "instruction_template"),
-    "compatible_document_description": ("compatible_document_description", "document_description", "description"),
+    "compatible_document_description": (
+        "compatible_document_description", "document_description", "description",
+    ),
     "domain": ("domain", "topic"),
     "language": ("language", "lang"),
     "source": ("source", "dataset", "query_source"),
@@ -127,9 +129,9 @@ def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     try:
-        with opened as stream:
+        with path.open("rb") as raw:
+            stream: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
             number = 0
             while line := stream.readline(MAX_LINE_BYTES + 1):
                 number += 1

@@ -3,9 +3,10 @@
 Both are measured on a sample of segments, at least 2,000 (our choice: then a share of 1 % is known to a
 fifth). Each segment is drawn for `REPEATS` times, as if its text had other hashes: then the noise is nearly
 that of the segments alone. (Products of single embeddings' chances would be quicker and wrong by half: the
-embeddings of a segment share a template's random number, and its thinning.) The cap max(0.09 %, 20 / templates) is the paper's largest share (its
-section on diversity), lifted for banks so small that an even spread would hardly stay below it. Thinning one
-template gives its draws to others, so it is repeated until all are below, at most `ROUNDS` times.
+embeddings of a segment share a template's random number, and its thinning.) The cap max(0.09 %, 20 /
+templates) is the paper's largest share (its section on diversity), lifted for banks so small that an even
+spread would hardly stay below it. Thinning one template gives its draws to others, so it is repeated until
+all are below, at most `ROUNDS` times.
 """
 
 from __future__ import annotations
