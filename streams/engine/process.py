@@ -18,6 +18,7 @@ TAIL_BYTES: Final = 65536
 QUOTED_LINES: Final = 4
 _ERROR: Final = re.compile(r"\b\w*(?:Error|Exception)\b:|(?:^|\s)error:")
 _PREFIX: Final = re.compile(r"^\((?:EngineCore|APIServer|Worker)[^)]*\)\s*(?:ERROR [\d: -]+\[[^\]]*\]\s*)?")
+_NO_ERROR: Final = re.compile(r"^(?:DEBUG|INFO|WARNING)\b")
 
 
 class ServerProcess:
@@ -105,7 +106,7 @@ def quoted(text: str) -> str:
     """Return the lines of a log that say why a server ended, each once."""
     lines = [_PREFIX.sub("", line).strip() for line in text.splitlines()]
     lines = [line for line in lines if line]
-    errors = list(dict.fromkeys(line for line in lines if _ERROR.search(line)))
+    errors = list(dict.fromkeys(line for line in lines if _ERROR.search(line) and not _NO_ERROR.match(line)))
     # The first error is the cause; what follows is mostly what others say about it.
     chosen = [*errors[: QUOTED_LINES - 1], *errors[QUOTED_LINES - 1 :][-1:]] or lines[-QUOTED_LINES:]
     return " / ".join("".join(c if c.isprintable() else " " for c in line)[:300] for line in chosen)

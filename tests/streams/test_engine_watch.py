@@ -140,6 +140,7 @@ def test_pauses_grow_and_are_bounded():
 def test_a_log_says_why():
     text = (
         "(APIServer pid=1) INFO 11-25 22:26:44 [api_utils.py:347] welcome\n"
+        "(APIServer pid=1) WARNING 11-25 22:26:44 [u.py:2] This can cause errors like `OSError: [Errno 24]`\n"
         "(EngineCore pid=2) ERROR 11-25 22:26:44 [core.py:1] ValueError: no room for the cache\n"
         "(EngineCore pid=2) ERROR 11-25 22:26:44 [core.py:1] ValueError: no room for the cache\n"
         "(APIServer pid=1) RuntimeError: Engine core initialization failed. \x1b[31m\n"
