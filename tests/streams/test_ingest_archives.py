@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.crawl_files import crawl, page, response
-from kit.formats import arc_head, arc_record, gz, line, zstd
+from kit.formats import arc_head, arc_record, gz, line, lying, zstd
 from kit.reading import read_items
 
 from streams.ingest.items import Document, Item, Skip, Stub
@@ -119,6 +119,15 @@ def test_what_becomes_of_arc_records(tmp_path: Path) -> None:
         "robots",
         "empty",
     ]
+
+
+def test_a_length_too_short_takes_its_record_into_the_rest(tmp_path: Path) -> None:
+    """In a member of its own the record's end is known: what passes for it would be half a page."""
+    parts = [arc_head(), arc_record(PAGES[0], "http://a.b/1"), lying("arc", PAGES[1], 1, -500)]
+    items = read_bytes(tmp_path, b"".join(map(gz, parts)), Kind.ARC, Compression.GZIP)
+    assert named(items) == {"warcinfo": 1, "document": 1, "unreadable": 1}
+    assert isinstance(items[2], Stub)
+    assert items[2].record.start == sum(len(gz(part)) for part in parts[:2])
 
 
 def test_the_last_record_needs_no_line_end(tmp_path: Path) -> None:
