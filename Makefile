@@ -50,7 +50,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python -m pytest -rs -m 'not long' $(ARGS); result=$$?; \
 	echo "left out: tests marked long (named above; make chaos), figures (make bench); and, for want of the"; \
-	echo "machine: faiss-gpu and torch on a GPU, a vLLM server, the containers of compose.yaml (checked as text)"; \
+	echo "machine: faiss-gpu and torch on a GPU, vLLM on a GPU, the containers of compose.yaml (checked as text)"; \
 	exit $$result
 
 bench: $(STAMP)

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -93,7 +94,7 @@ class Environment:
     def _digest(self) -> str:
         said = [
             self.device, platform.machine(), ".".join(map(str, sys.version_info[:2])),
-            *self._packages, *(_text(name) for name in self._files()),
+            *self._packages, *(line for name in self._files() for line in _requirements(name)),
         ]  # fmt: skip
         return hashlib.blake2b("\0".join(said).encode(), digest_size=6).hexdigest()
 
@@ -143,6 +144,9 @@ class Environment:
         finally:
             shutil.rmtree(making, ignore_errors=True)
         say(f"vLLM is installed ({time.monotonic() - began:.0f} s)")
+        for other in sorted(self._folder.glob(f"{self.device}-*")):  # 6 GB each; one may be in use, or not
+            if other != self.path:
+                say(f"{other} is another version's: remove it where that is not used any more")
 
 
 class _Installer:
@@ -216,6 +220,12 @@ def _finish(target: Path, marker: dict[str, object]) -> None:
         json.dump(marker, stream)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _requirements(name: str) -> list[str]:
+    """Return the lines of a list without comments: those change no environment."""
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in _text(name).splitlines())
+    return [line for line in lines if line]
 
 
 def _text(name: str) -> str:

@@ -26,6 +26,7 @@ from streams.broker.probe import free_port
 from streams.engine import EngineState, Environment, read_state, running_state
 from streams.errors import ServeError
 from streams.settings import Settings, load
+from streams.supervisor import Plan, Supervisor, engine_slots
 
 FAST = {
     "hang_seconds": 1.0,
@@ -253,6 +254,32 @@ def test_status_and_dry_run_show_it(engine, tmp_path):
     show = workers.run(settings, [*asked, "engine", "--dry-run", *data])
     assert show.exit_code() == 0
     assert f"--port {settings.serve.port}" in show.said()
+
+
+def test_up_keeps_the_engine_and_ends_it(settings, tmp_path, until, request):
+    assert engine_slots(settings()) == []
+    asked = settings(serve={
+        "model": "none", "port": free_port(), **FAST,
+        "command": [sys.executable, str(KIT / "token_server.py"),
+                    "--port", "{port}", "--about", str(tmp_path)],
+        "environment": {"PYTHONPATH": str(KIT.parent)},
+    })  # fmt: skip
+    it = Supervisor(asked, Plan(slots=engine_slots(asked), create=False), attached=True)
+    request.addfinalizer(it.stop)
+    assert it.start()
+    it.wait_healthy(60)
+
+    def generates() -> bool:
+        state = running_state(it.data_dir)
+        return bool(state) and state.servers[0].state == "ready"
+
+    until(generates, 30, "the server generates")
+    (first,) = pids(tmp_path)
+    it.kill("engine")
+    until(lambda: gone(first), 10, "the server went with its keeper")
+    until(lambda: len(pids(tmp_path)) == 2 and generates(), 30, "both are back")
+    assert it.stop()
+    assert gone(pids(tmp_path)[1])
 
 
 def test_an_installation_that_fails_leaves_nothing(tmp_path):
