@@ -116,8 +116,9 @@ def _run(
     settings: Settings, files: Sequence[Input], dry_run: bool, shard: Shard, stopping: Callable[[], bool]
 ) -> list[SourceReport]:
     from streams.clients import check_reachable
-    from streams.ingest.ingester import Ingester, preview
+    from streams.ingest.ingester import Ingester
     from streams.ingest.inputs import total_bytes
+    from streams.ingest.preview import preview
     from streams.ingest.progress import for_terminal
     from streams.ingest.stored import is_remote
 

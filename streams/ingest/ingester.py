@@ -32,7 +32,6 @@ from streams.ingest.booking import (
     DONE,
     POSTPONED,
     REFUSED,
-    VANISHED,
     Booked,
     Booking,
     files_of,
@@ -44,10 +43,10 @@ from streams.ingest.progress import Progress
 from streams.ingest.raw_sender import NO_PAYLOAD, RawSender
 from streams.ingest.raw_tails import read_tails
 from streams.ingest.reader import Opened, open_reader
-from streams.ingest.refusal import Refusal, look
+from streams.ingest.refusal import Refusal, gone_how, look
 from streams.ingest.report import KNOWN, STOPPED, SourceReport
 from streams.ingest.shards import ALONE, Shard, join
-from streams.ingest.source import Kind, Source, identify, printable
+from streams.ingest.source import Kind, Source, printable
 from streams.ingest.source_book import SourceBook
 from streams.positions import Kind as RecordKind
 from streams.positions import Origin
@@ -213,7 +212,7 @@ class Session:
             report.outcome, report.reason = POSTPONED, str(error)
             return self._counted(report)
         if opened is None:
-            report.outcome = _gone_how(source)
+            report.outcome = gone_how(source)
             return self._counted(report)
         return self._begin(source, opened)
 
@@ -246,7 +245,7 @@ class Session:
 
     def _gone(self, booked: Booked) -> SourceReport:
         source = booked.booking.source
-        report = SourceReport(source.name, source.identity.size, _gone_how(source), sequence=booked.sequence)
+        report = SourceReport(source.name, source.identity.size, gone_how(source), sequence=booked.sequence)
         self.book.finish(booked, report.outcome, booked.booking.counts or report.counts())
         return self._counted(report)
 
@@ -359,71 +358,3 @@ class Session:
         if self._metrics is not None:
             for reason, n in report.uncounted().items():
                 self._metrics.skipped.labels(reason).inc(n)
-
-
-def _gone_how(source: Source) -> str:
-    """Say whether a source that cannot be opened as it was has vanished or changed."""
-    if source.kind is Kind.FILES:
-        return CHANGED
-    try:
-        return VANISHED if identify(source.location) is None else CHANGED
-    except SourceError:
-        return CHANGED
-
-
-def preview(
-    settings: Settings,
-    inputs: Sequence[Input],
-    progress: Progress | None = None,
-    stopping: Callable[[], bool] = lambda: False,
-    shard: Shard = ALONE,
-) -> list[SourceReport]:
-    """Read `inputs` and count what `run` would send, without a broker."""
-    progress, reports = progress or Progress(), []
-    for one in inputs:
-        if isinstance(one, str) and not shard.owns(one):
-            continue
-        source = look(one) if isinstance(one, str) else one
-        if isinstance(source, Refusal):
-            refused = SourceReport(printable(source.location), 0, source.outcome, source.reason)
-            reports.append(refused)
-            continue
-        report = SourceReport(source.name, source.identity.size)
-        reports.append(report)
-        began = time.monotonic()
-        try:
-            opened = open_reader(source, settings.ingest)
-            if opened is None:
-                report.outcome = _gone_how(source)
-                continue
-            progress.begin(source)
-            with contextlib.closing(opened):
-                stopped = _count(opened, report, progress, settings, stopping)
-        except SourceError as error:
-            report.outcome, report.reason = POSTPONED, str(error)
-            continue
-        if stopped:
-            return reports
-        progress.end()
-        report.seconds = time.monotonic() - began
-        report.outcome = DAMAGED if report.damaged else DONE
-    return reports
-
-
-def _count(
-    opened: Opened,
-    report: SourceReport,
-    progress: Progress,
-    settings: Settings,
-    stopping: Callable[[], bool],
-) -> bool:
-    """Count an open source; return whether it was left before its end."""
-    tick = 0.0
-    for item in opened:
-        report.add(item)
-        if (now := time.monotonic()) >= tick:
-            tick = now + settings.ingest.progress_seconds
-            progress.at(opened.tell(), report.documents)
-        if stopping():
-            return True
-    return False

@@ -6,8 +6,8 @@ import os
 from typing import Final, NamedTuple
 
 from streams.errors import SourceError, SourceUnavailable
-from streams.ingest.booking import POSTPONED, REFUSED, VANISHED
-from streams.ingest.source import Source, identify, inspect
+from streams.ingest.booking import CHANGED, POSTPONED, REFUSED, VANISHED
+from streams.ingest.source import Kind, Source, identify, inspect
 from streams.ingest.stored import Identity, is_remote
 
 _GONE: Final = (FileNotFoundError, NotADirectoryError)
@@ -45,3 +45,13 @@ def _refused(location: str, reason: str) -> Refusal:
         return Refusal(location, None, REFUSED, reason)
     there = identity is not None or (not is_remote(location) and os.path.lexists(location))
     return Refusal(location, identity, REFUSED if there else VANISHED, reason)
+
+
+def gone_how(source: Source) -> str:
+    """Say whether a source that cannot be opened as it was has vanished or changed."""
+    if source.kind is Kind.FILES:
+        return CHANGED
+    try:
+        return VANISHED if identify(source.location) is None else CHANGED
+    except SourceError:
+        return CHANGED

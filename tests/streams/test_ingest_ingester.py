@@ -19,8 +19,9 @@ from streams import books, clients, generations, topics
 from streams.broker import Broker
 from streams.errors import Fenced, LaneRecreated, LaneTrimmed, SourceError
 from streams.ingest.booking import Booking, booking_key, new_booking
-from streams.ingest.ingester import Ingester, preview
+from streams.ingest.ingester import Ingester
 from streams.ingest.items import READER_VERSION
+from streams.ingest.preview import preview
 from streams.ingest.raw_tails import read_tails
 from streams.ingest.shards import transactional_id
 from streams.ingest.source import inspect
