@@ -52,9 +52,10 @@ def up(
 
     Whatever dies is started again. `finestream down` stops it; the data stay in the data directory.
     """
+    from streams.engine.command import with_our_urls
     from streams.supervisor import Plan, Supervisor, engine_slots, ingest_slots, stage_slots, trainer_slot
 
-    settings = read_settings(data_dir, config, sets)
+    settings = with_our_urls(read_settings(data_dir, config, sets))
     slots = [] if broker_only else stage_slots(settings, workers_asked(workers))
     if not broker_only:
         slots = engine_slots(settings) + slots + ingest_slots(settings)

@@ -11,6 +11,8 @@ from typing import Final
 from streams import children
 from streams.engine.environment import Device, Environment
 from streams.errors import SettingsError
+from streams.settings import Settings
+from streams.settings.engines import EngineSettings
 from streams.settings.serve import ServeSettings
 
 HOST: Final = "127.0.0.1"
@@ -60,6 +62,29 @@ def servers(serve: ServeSettings) -> int:
             f"are {there} GPUs: lower serve.servers or serve.tensor_parallel, or set serve.device=cpu"
         )
     return serve.servers or there // serve.tensor_parallel
+
+
+def urls(serve: ServeSettings) -> tuple[str, ...]:
+    """Return where the servers are reached. Raise `SettingsError` where the GPUs do not suffice."""
+    return tuple(f"http://{HOST}:{serve.port + number}/v1" for number in range(servers(serve)))
+
+
+def with_our_urls(settings: Settings) -> Settings:
+    """Return the settings, their model stages asking the servers that we start unless they name others.
+
+    Raises `SettingsError` where the GPUs do not suffice.
+    """
+    if not settings.serve.model:
+        return settings
+    unsaid = EngineSettings.model_fields["urls"].default
+    changed = {
+        name: section.model_copy(
+            update={"model": section.model.model_copy(update={"urls": urls(settings.serve)})}
+        )
+        for name, section in (("instantiate", settings.instantiate), ("judge", settings.judge))
+        if section.model.urls == unsaid
+    }
+    return settings.model_copy(update=changed)
 
 
 def command_line(serve: ServeSettings, number: int) -> list[str]:

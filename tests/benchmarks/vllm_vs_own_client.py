@@ -40,6 +40,20 @@ CONCURRENCY = 64
 TOKENS = 32
 GOAL = 0.95
 START_SECONDS = 400
+BENCH = f"""
+import json, sys
+import vllm.benchmarks.serve as bench
+from vllm.benchmarks.datasets import SampleRequest
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+prompts = json.loads(open(sys.argv.pop()).read())
+bench.get_samples = lambda *_: [
+    SampleRequest(it, len(it), {TOKENS}, request_id=str(i)) for i, it in enumerate(prompts)
+]
+parser = FlexibleArgumentParser()
+bench.add_cli_args(parser)
+bench.main(parser.parse_args())
+"""
+"""What `vllm bench serve` does: its script looks for a distribution called vllm, its reader for pandas."""
 PROMPTS = [f"{i} " + "A page of some crawl, with its words as they come. " * 8 for i in range(CALLS)]
 
 
@@ -69,16 +83,16 @@ def ours(url: str) -> float:
 
 def theirs(url: str, model: Path, folder: Path) -> float:
     """Return vLLM's own client's requests a second."""
-    prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
+    prompts = folder / "prompts.json"
+    prompts.write_text(json.dumps(PROMPTS))
     command = [
-        str(Environment("cpu").python), "-m", "vllm.entrypoints.cli.main", "bench", "serve",
+        str(Environment("cpu").python), "-c", BENCH,
         "--backend", "openai-chat", "--endpoint", "/v1/chat/completions",
         "--base-url", url.removesuffix("/v1"), "--model", "default", "--tokenizer", str(model),
-        "--dataset-name", "custom", "--dataset-path", str(prompts), "--skip-chat-template",
-        "--custom-output-len", str(TOKENS), "--num-prompts", str(CALLS), "--disable-shuffle",
+        "--num-prompts", str(CALLS),
         "--max-concurrency", str(CONCURRENCY), "--ignore-eos", "--temperature", "0", "--disable-tqdm",
         "--save-result", "--result-dir", str(folder), "--result-filename", "theirs.json",
+        str(prompts),
     ]  # fmt: skip
     done = subprocess.run(
         command,

@@ -12,14 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.command import command_line, full_environment, gpus, servers, variables
+from streams.engine.command import (
+    command_line,
+    full_environment,
+    gpus,
+    servers,
+    variables,
+    with_our_urls,
+)
 from streams.engine.environment import Environment, without_addresses
 from streams.engine.keeper import pause_seconds
 from streams.engine.process import quoted
 from streams.engine.questions import read_load
 from streams.engine.watch import Load, Watch
 from streams.errors import SettingsError
-from streams.settings import ServeSettings
+from streams.settings import ServeSettings, load, stage_hash
 
 HANG, EVERY, TIMEOUT = 60.0, 10.0, 30.0
 
@@ -188,6 +195,16 @@ def test_the_command_on_gpus(monkeypatch):
     assert "--enforce-eager" not in said
     with pytest.raises(SettingsError, match="there are 4 GPUs"):
         servers(serve.model_copy(update={"servers": 3}))
+
+
+def test_stages_ask_our_servers_unless_they_name_others():
+    judge = {"model": {"urls": ["http://elsewhere:1/v1"]}}
+    asked = load(serve={"model": "m", "device": "cpu", "port": 9000, "servers": 2}, judge=judge)
+    it = with_our_urls(asked)
+    assert it.instantiate.model.urls == ("http://127.0.0.1:9000/v1", "http://127.0.0.1:9001/v1")
+    assert it.judge == asked.judge
+    assert stage_hash(it, "instantiate") == stage_hash(asked, "instantiate")
+    assert with_our_urls(load()) == load()
 
 
 def test_gpus_are_what_we_may_see(tmp_path, monkeypatch):
