@@ -30,9 +30,12 @@ from streams.settings import (
     duplicates,
     load,
 )
+from streams.settings.engines import EngineSettings
 from workers.chunk.near_duplicates import fingerprint_of, with_flag
 from workers.duplicates import Identity
-from workers.stage import Drop, Outcome, Stage
+from workers.engines.language.message import Message, Prompt
+from workers.engines.model import Model
+from workers.stage import AsyncStage, Drop, Outcome, Stage
 
 
 class Expand(Stage[Any, Segment]):
@@ -197,7 +200,34 @@ class Best(Judge):
         ]
 
 
+class Ask(AsyncStage[Segment, MatchedSegment]):
+    """Asks the server at `ASK_URL` one call about each segment's text, and passes the segment on."""
+
+    name: ClassVar = "match"
+    reads: ClassVar = Segment
+    Config: ClassVar = MatchSettings
+
+    @property
+    def records_at_once(self) -> int:
+        return int(os.environ["ASK_AT_ONCE"])
+
+    def open(self) -> None:
+        settings = EngineSettings(urls=(os.environ["ASK_URL"],), concurrency=self.records_at_once)
+        self._model = Model(settings, self.name)
+
+    async def start(self) -> None:
+        await self._model.open()
+
+    async def stop(self) -> None:
+        await self._model.close()
+
+    async def answer(self, record: Segment) -> Outcome:
+        said = await self._model.ask(Prompt((Message("user", record.text),)), record.index, 0)
+        return [MatchedSegment(segment=record, bank=said.model, encoder="none")]
+
+
 KINDS = {
+    "ask": Ask,
     "expand": Expand,
     "pass": Pass,
     "match": Match,

@@ -1,4 +1,4 @@
-"""`engine_vs_aiohttp`, `engine_cpu_ms_per_call`: what our client costs beside a bare aiohttp loop.
+"""`client_vs_aiohttp`, `client_cpu_ms_per_call`: what our client costs beside a bare aiohttp loop.
 
 3.2 KB documents, 256 calls at once, against a server that answers at once with some 200 characters, in a
 process of its own (a bare asyncio protocol on uvloop, so that it is never what is measured). Both loops make
@@ -6,8 +6,8 @@ the same calls in this process, in turns: encode the request, POST it over one p
 answer's JSON. The bare one does nothing else: no deadline, no bound, no retry, no balance. CPU time of this
 process counts: the median of the rounds, of the ratio the median of each round's.
 
-Our runner's share (tail, window, durable commit) is not in it yet: this is the client alone. `profile` as an
-argument prints where the client's time goes instead.
+Our runner's share (tail, window, durable commit) is not in it (`engine_stage` has it): this is the client
+alone. `profile` as an argument prints where the client's time goes instead.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ async def cost(call, profile: cProfile.Profile | None = None) -> float:
 def figures(mine: float, plain: float, ratio: float) -> list[dict]:
     return [
         {
-            "name": "engine_cpu_ms_per_call",
+            "name": "client_cpu_ms_per_call",
             "value": round(mine, 4),
             "unit": "CPU-ms a call, client alone",
             "goal": GOAL_MS,
@@ -151,7 +151,7 @@ def figures(mine: float, plain: float, ratio: float) -> list[dict]:
             "met": round(mine, 4) <= GOAL_MS,
         },
         {
-            "name": "engine_vs_aiohttp",
+            "name": "client_vs_aiohttp",
             "value": round(ratio, 3),
             "unit": "ratio of CPU a call, client alone",
             "goal": GOAL_RATIO,
