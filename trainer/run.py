@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from contextlib import ExitStack, closing
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.metrics import BuildMetrics, TrainerMetrics, serve
 from streams import books, generations, pipeline
+from streams.garbage import collect_seldom
 from streams.generations import Generation
 from streams.settings import Settings
 from streams.tokens import load_tokenizer
@@ -97,9 +97,7 @@ def train(
             topic=pipeline.topic("judged", generation.id),
         )
         # What was imported and built stays: collections need not walk it every time (10 % of the encoding).
-        gc.collect()
-        gc.freeze()
-        stack.callback(gc.unfreeze)
+        stack.callback(collect_seldom())
         return loop.run(stop.is_set)
 
 

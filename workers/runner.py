@@ -28,6 +28,7 @@ from faust.types import TP
 from monitoring.metrics import StageMetrics
 from streams import clients
 from streams.errors import FinestreamError, LaneError, LaneTrimmed, Misconfigured
+from streams.garbage import collect_seldom
 from streams.generations import Generation
 from streams.pipeline import stage_topics
 from streams.positions import START
@@ -451,6 +452,7 @@ def run_worker(stage: Stage[Any, Any], settings: Settings, generation: Generatio
     settings.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes its folder, but not the one above
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     runner = Runner(stage, settings, generation, metrics, slot)
+    collect_seldom()
     worker = faust.Worker(runner.app, loglevel=logging.WARNING, redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it writes escapes even where there is no terminal
     worker.execute_from_commandline()

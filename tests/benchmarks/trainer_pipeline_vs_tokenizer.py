@@ -8,7 +8,6 @@ their median CPU times counts, all threads of the process in it.
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import os
@@ -29,6 +28,7 @@ from kit.judged import JudgedWriter, judged_of
 
 from streams import generations
 from streams.broker import Broker
+from streams.garbage import collect_seldom
 from streams.generations import Generation
 from streams.settings import Settings, load
 from streams.tokens import load_tokenizer
@@ -121,8 +121,7 @@ def main() -> int:
                 writer.document(number % generation.lanes, [judged_of(number, text, pairs, tokenizer)])
                 texts += [render(*pair) for pair in pairs]
             writer.close()
-            gc.collect()
-            gc.freeze()  # as the trainer does once it is set up
+            collect_seldom()  # as the trainer does once it is set up
             ours, bare = [], []
             for n in range(ROUNDS):
                 spent, trained = pipeline_seconds(settings, generation, f"round-{n}")
