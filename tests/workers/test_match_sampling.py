@@ -205,7 +205,7 @@ def folder(tmp_path_factory):
 
 
 def opened(folder, patch, tmp_path, **settings):
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "vectors"))
     stage = MatchStage(load(match={"bank": str(folder), "threads": 1, "choice": "sampled", **settings}))
     stage.open()
     return stage
@@ -240,6 +240,30 @@ def test_a_segment_whose_only_templates_are_thinned_says_so(folder, monkeypatch,
     stage = opened(folder, monkeypatch, tmp_path, threshold=0.9)
     ((matched,),) = stage.process([segment(seed.descriptions[0])])
     assert (matched.candidates, matched.no_match) == ([], THINNED)
+
+
+def test_without_the_cap_what_is_thinned_is_drawn_and_what_is_disabled_is_not(folder, monkeypatch, tmp_path):
+    seed = banks.load("seed")
+    sampled = msgspec.json.decode((folder / "sampling.json").read_bytes(), type=banks.SampledBank)
+    thin = tmp_path / "thin"
+    thin.mkdir()
+    (thin / "a.jsonl").write_bytes((folder / "a.jsonl").read_bytes())
+    keep = {seed.ids[0]: 1e-9, seed.ids[33]: 0.0}
+    (thin / "sampling.json").write_bytes(msgspec.json.encode(banks.SampledBank(sampled.sampling, keep)))
+    texts = [segment(seed.descriptions[0]), segment(seed.descriptions[33])]
+    for cap, drawn in ((True, False), (False, True)):
+        stage = opened(thin, monkeypatch, tmp_path / "cache", threshold=0.9, usage_cap=cap)
+        ((first,), (second,)) = stage.process(texts)
+        assert bool(first.candidates) is drawn
+        assert second.no_match == THINNED
+
+
+def test_what_is_disabled_is_no_best_either(folder, monkeypatch, tmp_path):
+    seed = banks.load("seed")
+    stage = opened(folder, monkeypatch, tmp_path, threshold=0.3, choice="best")
+    ((matched,),) = stage.process([segment(seed.descriptions[0])])
+    assert all(c.template_id != seed.ids[0] for c in matched.candidates)
+    assert matched.candidates  # the next best takes its place
 
 
 def test_a_language_that_the_bank_lacks_gets_nothing_and_the_reason(folder, monkeypatch, tmp_path):

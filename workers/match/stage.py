@@ -17,6 +17,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from streams.errors import BankError
 from streams.records import Candidate, MatchedSegment, Segment
 from streams.settings import MatchSettings
@@ -57,7 +59,11 @@ class MatchStage(Stage[Segment, MatchedSegment]):
         self._weight = weight_of(
             self._bank.complexities, weights(sampling.target, sampling.candidate) if sampling else None
         )
-        self._keep = keep_of(self._bank.keep)
+        keep = self._bank.keep
+        if keep is not None and not self.config.usage_cap:
+            keep = np.where(keep > 0, np.float32(1), np.float32(0))
+        self._keep = keep_of(keep)
+        self._disabled = frozenset() if keep is None else frozenset(np.flatnonzero(keep <= 0).tolist())
 
     def _check_sampling(self) -> None:
         sampling, config = self._bank.sampling, self.config
@@ -94,8 +100,8 @@ class MatchStage(Stage[Segment, MatchedSegment]):
         threshold = self._threshold(segment.language)
         if config.choice == "best":
             # K others can take at most K templates away, so K + 1 a view always leave one.
-            hits = self._index.search(views, config.gaussians + 1, segment.language)
-            chosen = assign(hits, threshold)
+            hits = self._index.search(views, config.gaussians + 1 + len(self._disabled), segment.language)
+            chosen = assign(without(hits, self._disabled), threshold)
         else:
             hits = self._index.search(views, CANDIDATES, segment.language)
             chosen = self._draw(segment, hits, threshold)
@@ -111,7 +117,7 @@ class MatchStage(Stage[Segment, MatchedSegment]):
         ]
         if found:
             return self._matched(segment, found, "")
-        near = hits.similarities.shape[1] > 0 and float(hits.similarities[:, 0].max()) >= threshold
+        near = bool(((hits.similarities >= threshold) & (hits.rows >= 0)).any())
         return self._matched(segment, [], THINNED if near else BELOW_THRESHOLD)
 
     def _draw(self, segment: Segment, hits: Hits, threshold: float) -> list[tuple[float, int, int]]:
@@ -132,6 +138,14 @@ class MatchStage(Stage[Segment, MatchedSegment]):
             candidates=candidates,
             no_match=reason,
         )
+
+
+def without(hits: Hits, rows: frozenset[int]) -> Hits:
+    """Return hits in which some bank rows are none."""
+    if not rows:
+        return hits
+    out = np.isin(hits.rows, list(rows))
+    return Hits(np.where(out, np.float32(-np.inf), hits.similarities), np.where(out, np.int64(-1), hits.rows))
 
 
 def assign(hits: Hits, threshold: float) -> list[tuple[float, int, int]]:

