@@ -21,6 +21,7 @@ from typing import Any
 
 from _crawl_pages import bare, cpu_seconds, given_or_made
 
+from streams.garbage import collect_seldom
 from streams.records import RawDocument
 from streams.settings import load
 from streams.settings.filters import FilterSettings
@@ -112,6 +113,7 @@ def main() -> int:
     settings = load(chunk={"languages": [], "min_characters": 1, "filters": flagging})
     stage = ChunkStage(settings)
     stage.open()
+    collect_seldom()  # as a worker does
     size = settings.chunk.batch_records
 
     def ours() -> list[Any]:

@@ -30,6 +30,7 @@ import _datatrove
 from streams.ingest.items import Document
 from streams.ingest.reader import open_reader
 from streams.ingest.source import inspect
+from streams.garbage import collect_seldom
 from streams.records import RawDocument, decode, encode
 from streams.settings import load
 from workers.chunk.stage import ChunkStage
@@ -69,6 +70,7 @@ def ours(path: Path, **chunk: Any) -> dict[str, Any]:
     settings = load(chunk={"languages": [], "min_characters": 1, "filters": modes, **chunk})
     stage = ChunkStage(settings)
     stage.open()
+    collect_seldom()  # as a worker does
     size = settings.chunk.batch_records
 
     def once() -> dict[str, Any]:
