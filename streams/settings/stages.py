@@ -48,7 +48,7 @@ class MatchSettings(StageSettings):
     documents find a template, most of them sensible). The paper's 0.865 belongs to its fine-tuned encoder."""
     choice: Literal["sampled", "best"] = "best"
     """Which of its candidates an embedding brings: one drawn by the paper's weights, or the most similar.
-    `sampled` wants a bank that was measured (`finestream template measure`), which the shipped one is not."""
+    `sampled` wants a bank that was measured (`finestream template measure`), as the shipped one is."""
     usage_cap: bool = True
     """With `sampled`: thin out templates that a bank's sample uses more than its cap allows. On a small bank
     that costs yield: with the shipped one 74 % of the sample documents' segments with a match become 56 %."""

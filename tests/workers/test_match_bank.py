@@ -24,6 +24,9 @@ def write(folder, *rows, name="a.jsonl"):
 def test_the_seed_bank_is_whole():
     seed = bank.load("seed")
     assert len(seed) == 2000
+    assert seed.sampling.segments >= 2000
+    assert 0 < (seed.keep < 1).sum() < 100
+    assert seed.keep.min() > 0
     assert len(seed.templates) == len(seed.descriptions) == len(seed.domains) == 2000
     assert len(set(seed.ids)) == 2000
     assert all(seed.rows[i] == n for n, i in enumerate(seed.ids))
