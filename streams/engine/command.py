@@ -98,9 +98,12 @@ def command_line(serve: ServeSettings, number: int) -> list[str]:
     environment = environment_of(serve)
     assert environment is not None
     cpu = environment.device == "cpu"
+    model = str(Path(serve.model).expanduser()) if serve.model.startswith("~") else serve.model
+    if model.startswith(("/", "./", "../")) and not Path(model).is_dir():
+        raise SettingsError(f"serve.model names {serve.model}, which is no folder")
     names = list(dict.fromkeys((serve.name, serve.model)))
     dtype = "float32" if cpu and serve.dtype == "auto" else serve.dtype
-    arguments = [str(environment.python), *VLLM, "--model", serve.model, "--served-model-name", *names]
+    arguments = [str(environment.python), *VLLM, "--model", model, "--served-model-name", *names]
     arguments += ["--host", HOST, "--port", port, "--dtype", dtype, "--disable-uvicorn-access-log"]
     if serve.max_model_len:
         arguments += ["--max-model-len", str(serve.max_model_len)]

@@ -28,6 +28,9 @@ STEADY_SECONDS: Final = 60.0
 """One that was ready for so long is started again at once; one that dies younger waits, longer each time."""
 FIRST_PAUSE_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 8.0
+FIRST_PORT_SECONDS: Final = 3.0
+PORT_SECONDS: Final = 10.0
+"""A killed server's port is free when the last of its threads is gone; so is that of a keeper before us."""
 
 Reason = Literal["died", "refused", "slow_start", "no_tokens", "no_answer", "sick", "not_started"]
 REASONS: Final = ("died", "refused", "slow_start", "no_tokens", "no_answer", "sick", "not_started")
@@ -101,7 +104,7 @@ class Keeper:
             ) as session:
                 while True:
                     try:
-                        self._start(command, environment)
+                        await self._start(command, environment)
                         await self._until_ready(session, key)
                         await self._watch(session, key)
                     except _Ended as ended:
@@ -115,11 +118,15 @@ class Keeper:
 
     # ---- one life
 
-    def _start(self, command: list[str], environment: dict[str, str]) -> None:
+    async def _start(self, command: list[str], environment: dict[str, str]) -> None:
         self._born, self._ready_at = time.monotonic(), None
-        if not port_free(self._port):
-            words = f"port {self._port} is taken by another program; choose another with serve.port"
-            raise _Ended("not_started", words)
+        patience = PORT_SECONDS if self.server.started_at else FIRST_PORT_SECONDS
+        while not port_free(self._port):
+            if time.monotonic() - self._born >= patience:
+                words = f"port {self._port} is taken by another program; choose another with serve.port"
+                raise _Ended("not_started", words)
+            await asyncio.sleep(POLL_SECONDS)
+        self._born = time.monotonic()
         try:
             self._process.start(command, environment)
         except OSError as error:

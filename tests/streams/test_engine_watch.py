@@ -168,7 +168,7 @@ def test_an_installer_s_words_hold_no_address():
 
 
 def test_the_command_on_a_cpu():
-    serve = ServeSettings(model="/m", device="cpu", port=9000, speculative="ngram", args=("--foo", "1"))
+    serve = ServeSettings(model="a/m", device="cpu", port=9000, speculative="ngram", args=("--foo", "1"))
     command = command_line(serve, 1)
     assert command[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
     said = dict(pairwise(command))
@@ -182,6 +182,8 @@ def test_the_command_on_a_cpu():
     assert added["PATH"].startswith(str(Path(command[0]).parent) + os.pathsep)
     with pytest.raises(SettingsError, match="names no model"):
         command_line(ServeSettings(device="cpu"), 0)
+    with pytest.raises(SettingsError, match="no folder"):
+        command_line(ServeSettings(model="./none", device="cpu"), 0)
 
 
 def test_the_command_on_gpus(monkeypatch):
