@@ -56,7 +56,7 @@ def main() -> int:
                 ),
                 "candidates": used.total(),
                 "templates_used": len(used),
-                "evenness": round(evenness(shares, 2000), 4),
+                "evenness": round(evenness(shares, len(stage._bank)), 4),
                 "top_share": round(float(shares.max(initial=0.0)), 4),
             }
         )
