@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import aiohttp
 import structlog
@@ -33,7 +33,7 @@ PORT_SECONDS: Final = 10.0
 """A killed server's port is free when the last of its threads is gone; so is that of a keeper before us."""
 
 Reason = Literal["died", "refused", "slow_start", "no_tokens", "no_answer", "sick", "not_started"]
-REASONS: Final = ("died", "refused", "slow_start", "no_tokens", "no_answer", "sick", "not_started")
+REASONS: Final[tuple[str, ...]] = get_args(Reason)
 """Why a server is started again: it died; it answers and refuses what we ask; it gave no token in
 `start_seconds`; it hangs in one of the three ways of watch.py; it could not be started at all."""
 _WORDS: Final = {
