@@ -26,6 +26,9 @@ MAX_WORDS: Final = 120
 MAX_LIST_WORDS: Final = 200  # a list stays whole, so an answer that holds one may be longer
 EMBEDDED_LIST_WORDS: Final = 60  # a list's first items say what it lists; the rest would only cost
 PEAK: Final = 0.5  # tau lies this far from the mean to the maximum
+LEAST_SPAN: Final = 0.12
+"""tau lies at least this far below the maximum: the sentences compared all show evidence, so that their mean
+is no background to stand out from, and the second of two good ones would never be taken."""
 
 _LEANS_ON: Final = re.compile(
     r"""["'“‘(\[]*(?:"""
@@ -57,7 +60,8 @@ _POINTS_AWAY: Final = re.compile(
     r"all rights reserved|cookies?|"
     r"last (?:updated|reviewed)|clinicaltrials\.gov|medical dictionary|advertisement|share this|"
     r"follow us|guest post|"
-    r"human phenotype ontology|orphanet|we recommend that you)\b|https?://|\bwww\.|©|<[^>]{1,80}>",
+    r"human phenotype ontology|orphanet|we recommend that you|(?:offers?|provides?) information (?:about|on)|"
+    r"these resources)\b|https?://|\bwww\.|©|<[^>]{1,80}>",
     re.IGNORECASE,
 )
 _ENDS: Final = re.compile(r"""[.!?…]["'”’)\]]*$""")
@@ -109,13 +113,14 @@ def may_end(unit: Unit) -> bool:
 
 def threshold(similarities: FloatArray) -> float:
     """Return tau for the similarities of a segment's sentences to an instruction."""
-    mean = float(similarities.mean())
-    return mean + PEAK * (float(similarities.max()) - mean)
+    mean, top = float(similarities.mean()), float(similarities.max())
+    return min(mean + PEAK * (top - mean), top - LEAST_SPAN)
 
 
 def reachable(units: Sequence[Unit], question: Question, mentions: Sequence[tuple[int, int]]) -> set[int]:
     """Return the units that an admissible window may hold; none where some part finds no evidence at all.
 
+    Those that show evidence, the one before where such a one leans on it, and what lies between two of them.
     Words only, no vectors: it spares the encoder what cannot become an answer.
     """
     usable = {i for i, unit in enumerate(units) if may_be_copied(unit)}
@@ -125,11 +130,17 @@ def reachable(units: Sequence[Unit], question: Question, mentions: Sequence[tupl
         if not found:
             return set()
         shown |= found
-    return {
-        i
-        for i in usable
-        if any(units[i].section == units[j].section and abs(i - j) < MAX_SENTENCES for j in shown)
-    }
+    out = set(shown)
+    before = -MAX_SENTENCES
+    for i in sorted(shown):
+        if i - before < MAX_SENTENCES and units[i].section == units[before].section:
+            between = set(range(before + 1, i))
+            if between <= usable:
+                out |= between
+        if i - 1 in usable and units[i - 1].section == units[i].section and not may_begin(units[i]):
+            out.add(i - 1)
+        before = i
+    return out
 
 
 def best_window(

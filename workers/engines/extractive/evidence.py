@@ -122,11 +122,22 @@ _FORM_WORDS: Final = re.compile(
 )
 
 
+LEADS_TO: Final = 25
+"""Characters between "caused by" and a subject that is then the cause, not what is asked about."""
+
+
 def shows(wanted: Facet, text: str, mentions: Sequence[tuple[int, int]]) -> bool:
     """Whether a text holds a facet's evidence; `mentions` are the subject's places in it."""
     if wanted.needs_subject:
         return any(wanted.pattern.match(text, end) for _, end in mentions)
-    if wanted.pattern.search(text):
+    if wanted.not_of_subject:
+        ends = [match.end() for match in wanted.pattern.finditer(text)]
+        if any(not any(0 <= start - end <= LEADS_TO for start, _ in mentions) for end in ends):
+            return True
+    elif wanted.pattern.search(text):
+        return True
+    after = wanted.after_subject
+    if after is not None and any(after.match(text, end) for _, end in mentions):
         return True
     before = wanted.before_subject
     return before is not None and any(before.search(text, max(0, start - 60), start) for start, _ in mentions)

@@ -92,7 +92,9 @@ class ExtractiveJudge:
         texts: list[str] = []
         for (pair, _), own in zip(pairs, said, strict=True):
             texts += [pair.instruction, _in_context(pair, own), _probe(pair, units)]
-        vectors = self._encoder.encode(texts)
+        distinct = list(dict.fromkeys(texts))  # the pairs of a segment share their probe
+        row = {text: i for i, text in enumerate(distinct)}
+        vectors = self._encoder.encode(distinct)[[row[text] for text in texts]]
         return [
             self._features(segment, pair, template, own, vectors[3 * i : 3 * i + 3])
             for i, ((pair, template), own) in enumerate(zip(pairs, said, strict=True))

@@ -29,6 +29,10 @@ class Facet:
     """What the heading above a list has to hold, where that is less than a sentence has to."""
     bare: bool = False
     """A sentence may show it without naming the subject: "Symptoms include …"."""
+    after_subject: re.Pattern[str] | None = None
+    """Also shown by this from the end of a mention on ("… is characterized by")."""
+    not_of_subject: bool = False
+    """What the pattern finds must not lead to the subject: "pain caused by gout" is no cause of gout."""
 
 
 _LISTED: Final = frozenset(
@@ -43,7 +47,14 @@ _BARE: Final = frozenset(
 
 
 def facet(
-    name: str, pattern: str, *, needs_subject: bool = False, before_subject: str = "", heading: str = ""
+    name: str,
+    pattern: str,
+    *,
+    needs_subject: bool = False,
+    before_subject: str = "",
+    after_subject: str = "",
+    heading: str = "",
+    not_of_subject: bool = False,
 ) -> Facet:
     """Build a facet; patterns ignore case."""
 
@@ -58,6 +69,8 @@ def facet(
         compiled(before_subject),
         compiled(heading),
         name in _BARE or name.startswith("word:"),
+        compiled(after_subject),
+        not_of_subject,
     )
 
 
@@ -74,6 +87,33 @@ PREVALENCE: Final = (
     r"(?:rare|uncommon|common)\b(?! (?:form|type|cause|symptom|sign|variant|feature|complication|"
     r"subtype|treatment))|"
     r"\b(?:has|have) been (?:reported|described|identified) in\b"
+)
+
+_SYMPTOMS: Final = r"(?<!no )\b(?:symptoms?|signs?|features?|findings|characteristics)\b"
+_NO_SYMPTOM: Final = (
+    r"not|often|usually|generally|typically|highly|very|extremely|so|more|less|mild|milder|severe|similar|"
+    r"variable|linked|related|due|caused|the same|present|seen|noticed|apparent|evident|treated|based|"
+    r"different|unknown|at|first|also|known|reversible|reduced|worse|limited|lifelong|progressive|thought|"
+    r"believed|those|to|that|because|when|associated|confined|difficult|hard|common|unclear|detected|"
+    r"recogni[sz]ed|found|relieved|managed|a result|needed|required"
+)
+"""What follows "symptoms are" where it names none."""
+_NO_SIGN: Final = (
+    r"production|degenerat|deficien|absence|build|accumulat|mutation|presence|lack|overgrowth|damage|protrusion|"
+    r"development|growth|formation|loss of (?:nerve|motor|brain)|process|thickening|enzyme"
+)
+"""What "characterized by" brings that is what goes on inside, not what is seen or felt."""
+_NO_TREATMENT: Final = (
+    r"\btreatments? (?:of [^.]{0,40} |for [^.]{0,40} )?(?:depends?|varies|vary)\b"
+    r"(?![^.]*\b(?:includ|may be|such as))|"
+    r"\btreatments? (?:can|may|might) (?:slow|help|stop|prevent|reduce|relieve|improve|also)\b"
+    r"(?![^.]*\b(?:includ|such as|with|by)\b)|"
+    r"\btreatment options\.|\bclinical trial|\bcan lead to\b|\bstud(?:y|ies)\b|\bresearch"
+)
+"""Sentences on treatment that name none."""
+_CARE: Final = (
+    r"\b(?:medicines?|medications?|surgery|antibiotics?|drugs?|therapy|therapies|steroids?|"
+    r"creams?|injections?)"
 )
 
 # (trigger in the question, what it wants). Earlier ones win; a trigger's words are then used up.
@@ -109,9 +149,13 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bsigns and symptoms\b|\bsigns or symptoms\b|\bwarning signs?\b|\bsymptoms?\b|\bsigns?\b",
             facet(
                 "symptom",
-                r"(?<!no )\b(?:symptoms?|signs?|features?|findings)\b[^.]{0,90}?\b(?:includ\w+|are|is|were|"
-                r"may be|can be|such as|like|"
-                r"resembles?|range|consist|but may)\b|\bcharacteri[sz]ed by\b|\bsymptoms?:",
+                rf"{_SYMPTOMS}[^.]{{0,90}}?\b(?:includ\w+|such as|resembles?|consist\w*|range from)\b|"
+                rf"{_SYMPTOMS}[^.]{{0,60}}?\b(?:are|is|were|may be|can be)\b(?! (?:{_NO_SYMPTOM})\b)|"
+                r"\b(?:it|they|(?:this|the) (?:condition|disorder|disease|syndrome|infection)) (?:is|are) "
+                rf"characteri[sz]ed by\b(?! (?:the |an? )?(?:\w+ )?(?:{_NO_SIGN}))|\bsymptoms?:",
+                after_subject=(
+                    rf"[^.;]{{0,60}}\bcharacteri[sz]ed by\b(?! (?:the |an? )?(?:\w+ )?(?:{_NO_SIGN}))"
+                ),
                 heading=r"\bsymptoms?\b|\bsigns?\b",
             ),
         ),
@@ -124,11 +168,15 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
             facet(
                 "cause",
-                r"\bcaused by\b|\bdue to\b|\bbecause\b|\bresult(?:s|ed|ing)? (?:of|from|when)\b|"
-                r"\b(?:is|are) the result\b|"
-                r"\bcauses? of\b|\btriggered by\b|\bstems? from\b|\bcomes? from\b|\barises? (?:from|"
-                r"when)\b|\boccurs? when\b|"
-                r"\bhappens? when\b|\bdevelops? when\b|\bcause is (?:not |un)known\b|\bbrought on by\b",
+                r"\bcaused by\b|\b(?:is|are|be|was|were)(?: \w+ly| most often| often)? due to\b|"
+                r"\b(?:occurs?|happens?|develops?|arises?) (?:because|when)\b|"
+                r"\bresult(?:s|ed|ing)? (?:of|from|when)\b|\b(?:is|are) the result\b|"
+                r"\bcauses? of\b[^.]{0,90}\b(?:is|are|includes?|may|can|was|were|remains?)\b"
+                r"(?!n't| not (?:always )?clear)|\bcauses include\b|\btriggered by\b|"
+                r"\bstems? from\b|\bcomes? from\b|"
+                r"\barises? from\b|\bcause is (?:not |un)known\b|\bbrought on by\b|"
+                r"\bno one knows (?:exactly )?what causes\b",
+                not_of_subject=True,
                 before_subject=r"\b(?:caus(?:es?|ed|ing)|trigger(?:s|ed)?|leads? to|responsible for|"
                 r"result(?:s|ing)? in)\s+"
                 r"(?:[\w-]+\s+){0,3}$",
@@ -166,8 +214,14 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
             facet(
                 "treatment",
-                r"\btreat|\btherap|\bmedicines?\b|\bmedications?\b|\bsurg|\bcured?\b|\bmanage[ds]?\b|"
-                r"\bmanagement\b|\bantibiotic|\btransplant",
+                rf"^(?!(?:because|before|until|if|without|when|while)\b)(?!.*(?:{_NO_TREATMENT})).*?(?:"
+                r"(?<!not )(?<!left )(?<!without )(?<!never )(?<!to )(?<!before )\btreat(?:ed|ments?|able)\b|"
+                r"\bcan(?:not)? be (?:managed|relieved|controlled)\b|"
+                r"\bmanagement (?:of|is|may|includes?|involves?)\b|"
+                rf"{_CARE}\b[^.;]{{0,50}}\b(?:helps?|relieves?|controls?|corrects?|removes?|reduces?|eases?|"
+                r"improves?|prescribed|recommended|effective)\b)",
+                before_subject=r"\b(?:used to|doctors?(?: \w+)?|can|may|help) treat\s+(?:[\w-]+\s+){0,3}$",
+                heading=r"\btreat",
             ),
         ),
         (
@@ -184,9 +238,11 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
             facet(
                 "inheritance",
-                r"\binherited\b|\binheritance\b|\bautosomal (?:dominant|recessive)\b|\bX-linked\b|"
-                r"\bruns? in (?:the |some )?famil|"
-                r"\bpassed (?:down|on|from)\b|\bde novo\b|\bsporadic",
+                r"\binherited (?:in|as|from|through)\b|\bautosomal (?:dominant|recessive)|"
+                r"\bX-linked (?:dominant|recessive|pattern|manner|inheritance)|\bmitochondrial inheritance|"
+                r"\bruns? in (?:the |some )?famil|\bpassed (?:down|on|from)\b|\bde novo\b|\bsporadic|"
+                r"\bnot (?:usually |typically |generally )?inherited\b|\bno (?:family )?history\b|"
+                r"\bnew mutations?\b",
             ),
         ),
         (
@@ -223,9 +279,9 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bcomplications?\b|\blead to\b|\bconsequences?\b|\bdangers?\b|\brisks\b",
             facet(
                 "complication",
-                r"\bcomplication|\blead(?:s|ing)? to\b|\bcan cause\b|\bmay cause\b|\bresult(?:s|"
-                r"ing)? in\b|\brisks?\b|"
-                r"\bdanger|\bcan (?:also )?(?:damage|develop)\b",
+                r"\bcomplications?\b[^.]{0,60}\b(?:includ\w+|such as|are|is|like)\b|"
+                r"\brisks?\b[^.]{0,60}\b(?:of|includ\w+|such as|are)\b|\blead(?:s|ing)? to\b|\bcan cause\b|"
+                r"\bmay cause\b|\bresult(?:s|ing)? in\b|\bcan (?:also )?(?:damage|develop)\b",
             ),
         ),
         (
@@ -374,7 +430,7 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             r"\bskin changes\b",
             facet(
                 "skin",
-                r"\brash|\blesions?\b|\bblister|\bpigment|\bpatch|\bscal[ye]|\bbumps?\b|\bitch|"
+                r"\brash|\blesions?\b|\bblister|\bpigment|\bpatch|\bscal[ye]|\bbumps?\b|"
                 r"\bplaques?\b|\bspots?\b|"
                 r"\byellow|\bskin (?:is|becomes|may|can|changes|turns|thickens?)\b",
             ),
@@ -395,8 +451,14 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
 DEFINITION: Final = facet(
     "definition",
     r"(?:\s*\([^)]{1,80}\))?(?:,[^,.]{1,60},)?\s+(?:is|are|was|were|means?|refers? to|describes?)\s+"
-    r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|used|"
-    r"defined|characterized|"
-    r"characterised|that|where|in which)\b|(?:[a-z-]+ ){0,4}[a-z]+s\b)",
+    r"(?!the (?:most (?:common|frequent)|leading|main|usual|same|cause|result)\b)"
+    r"(?!an? (?:[a-z-]+,? ){0,4}(?:condition|disorder|disease|problem|illness|syndrome|emergency)s?"
+    r"(?:[.;,:]| although| but| whose (?:exact )?(?:incidence|prevalence)))"
+    r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|"
+    r"defined as|characterized by|characterised by|that|where|in which)\b|"
+    r"(?:[a-z-]+ ){0,3}(?:pressure|pain|inflammation|swelling|loss|damage|growth|bleeding|weakness|injury|"
+    r"injuries|infection|cancer|failure|sores|cells|sacs|veins|growths|lumps|bumps|tumors|tumours|disorders|"
+    r"diseases|infections|conditions|procedures|tests|problems|movements|masses|cysts|substances|drugs|"
+    r"medicines|people|animals)\b)",
     needs_subject=True,
 )

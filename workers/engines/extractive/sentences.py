@@ -61,6 +61,8 @@ _ABBREVIATION: Final = re.compile(
 _ENDS_SENTENCE: Final = re.compile(r"""[.!?…]["'”’)\]]*$""")
 _WORD: Final = re.compile(r"\S+")
 HEADING_WORDS: Final = 14
+_LEADS: Final = re.compile(r"\b(?:are|is|be|have|include|includes|including|involve|following)$")
+"""Ends a sentence that goes on in a list, whether or not somebody wrote the colon."""
 
 # A list whose line breaks were lost: "Fever 90% Rash 50% …" or "Fever - Rash - Pain - …".
 _FLAT_ITEM: Final = re.compile(r"[A-Z(][^.%\n]{1,90}?(?: \d{1,3}(?:\.\d+)?%(?= [A-Z]|$)| -(?= [A-Z]|$))")
@@ -200,10 +202,8 @@ def _with_leads(text: str, raw: list[tuple[UnitKind, int, int]]) -> list[tuple[U
         if kind is UnitKind.LIST and out:
             before, first, last = out[-1]
             lead = text[first:last].rstrip()
-            opens = lead.endswith(":") or (
-                before is UnitKind.HEADING and re.search(r"\b(?:are|is|include|includes|following)$", lead)
-            )
-            if opens and before is not UnitKind.LIST:
+            opens = lead.endswith(":") or _LEADS.search(lead)
+            if opens and before in (UnitKind.HEADING, UnitKind.SENTENCE):
                 out[-1] = (UnitKind.LIST, first, end)
                 continue
         out.append((kind, start, end))
