@@ -33,12 +33,13 @@ is no background to stand out from, and the second of two good ones would never 
 _LEANS_ON: Final = re.compile(
     r"""["'“‘(\[]*(?:"""
     r"it|its|this|that|these|those|they|their|them|he|she|his|her|him|hers|both|either|neither|such|each|"
-    r"others?|another|(?:most|some|many|all|one|much|none) of (?:these|them|this|that)|"
+    r"others?|another|additional|further|(?:most|some|many|all|one|much|none) of (?:these|them|this|that)|"
     r"however|but|and|or|so|also|therefore|thus|then|hence|instead|otherwise|moreover|furthermore|"
     r"additionally|in addition|for (?:example|instance)|nevertheless|nonetheless|consequently|as a result|"
     r"(?:in|by) contrast|on the other hand|similarly|likewise|meanwhile|still|yet|too|if so|"
     r"because of (?:this|that)|in (?:this|these|those|such|both|that)|at (?:this|that)|of these|"
-    r"among (?:these|them)|to do (?:this|so)|with (?:this|that|these)|after (?:this|that)|here|there|"
+    r"among (?:these|them)|to do (?:this|so)|with (?:this|that|these)|after (?:this|that)|here|"
+    r"there(?! (?:is|are|was|were|may|can)\b)|"
     r"rarely|occasionally|sometimes|yes|no|ok|well|now|"
     r"the (?:above|following|latter|former|second|third|same|other)|a second|a third|second|third|finally|"
     r"next|last(?:ly)?|click|see|read|check|visit|contact|call|please|learn|"
@@ -61,6 +62,7 @@ _POINTS_AWAY: Final = re.compile(
     r"last (?:updated|reviewed)|clinicaltrials\.gov|medical dictionary|advertisement|share this|"
     r"follow us|guest post|"
     r"human phenotype ontology|orphanet|we recommend that you|(?:offers?|provides?) information (?:about|on)|"
+    r"further (?:\w+ )?information|information page|by visiting|"
     r"these resources)\b|https?://|\bwww\.|©|<[^>]{1,80}>",
     re.IGNORECASE,
 )

@@ -32,7 +32,7 @@ def _table() -> frozenset[str]:
 
 
 _ADJECTIVE_ENDINGS: Final = re.compile(
-    r"[a-z]{4,}(?:al|ic|ous|ive|ary|lar|oid|ate|ated|ized|genous|sion|tion|ity|ness|ance|ence)$"
+    r"[a-z]{4,}(?:al|ic|ous|ive|ary|lar|oid|ate|ated|ized|genous|sion|tion|ity|ness|ance|ence|ing)$"
 )
 _NAMES: Final = frozenset(
     [
@@ -58,6 +58,12 @@ _NAMES: Final = frozenset(
         "judaic",
         "hebraic",
         "balinese",
+        "sterling",
+        "fleming",
+        "browning",
+        "pickering",
+        "wyoming",
+        "beijing",
     ]
 )
 _TERM_HEADS: Final = re.compile(

@@ -108,7 +108,8 @@ _NO_TREATMENT: Final = (
     r"(?![^.]*\b(?:includ|may be|such as))|"
     r"\btreatments? (?:can|may|might) (?:slow|help|stop|prevent|reduce|relieve|improve|also)\b"
     r"(?![^.]*\b(?:includ|such as|with|by)\b)|"
-    r"\btreatment options\.|\bclinical trial|\bcan lead to\b|\bstud(?:y|ies)\b|\bresearch"
+    r"\btreatment options\.|\bclinical trial|\bcan lead to\b|\b(?:even )?after treatment\b|"
+    r"\bdespite treatment\b|\bwith treatment\b|\bmore likely to work\b|\bhelp prevent\b|\bvariable success\b|\bassociated with\b|\bstud(?:y|ies)\b|\bresearch"
 )
 """Sentences on treatment that name none."""
 _CARE: Final = (
@@ -168,8 +169,8 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
             facet(
                 "cause",
-                r"\bcaused by\b|\b(?:is|are|be|was|were)(?: \w+ly| most often| often)? due to\b|"
-                r"\b(?:occurs?|happens?|develops?|arises?) (?:because|when)\b|"
+                r"(?<!not )\bcaused by\b|\b(?:is|are|be|was|were)(?: \w+ly| most often| often)? due to\b|"
+                r"\b(?:occurs?|happens?|develops?|arises?) (?:because|when)\b(?! the body has (?:low|high))|"
                 r"\bresult(?:s|ed|ing)? (?:of|from|when)\b|\b(?:is|are) the result\b|"
                 r"\bcauses? of\b[^.]{0,90}\b(?:is|are|includes?|may|can|was|were|remains?)\b"
                 r"(?!n't| not (?:always )?clear)|\bcauses include\b|\btriggered by\b|"
@@ -178,7 +179,7 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
                 r"\bno one knows (?:exactly )?what causes\b",
                 not_of_subject=True,
                 before_subject=r"\b(?:caus(?:es?|ed|ing)|trigger(?:s|ed)?|leads? to|responsible for|"
-                r"result(?:s|ing)? in)\s+"
+                r"result(?:s|ing)? in)\s+(?!of\b)"
                 r"(?:[\w-]+\s+){0,3}$",
             ),
         ),
@@ -238,11 +239,12 @@ LEXICON: Final[tuple[tuple[re.Pattern[str], Facet], ...]] = tuple(
             ),
             facet(
                 "inheritance",
-                r"\binherited (?:in|as|from|through)\b|\bautosomal (?:dominant|recessive)|"
+                r"^(?!acquired\b)(?:.|\n)*?(?:\binherited (?:in|as|from|through)\b|"
+                r"\bautosomal (?:dominant|recessive)|"
                 r"\bX-linked (?:dominant|recessive|pattern|manner|inheritance)|\bmitochondrial inheritance|"
                 r"\bruns? in (?:the |some )?famil|\bpassed (?:down|on|from)\b|\bde novo\b|\bsporadic|"
                 r"\bnot (?:usually |typically |generally )?inherited\b|\bno (?:family )?history\b|"
-                r"\bnew mutations?\b",
+                r"\bnew mutations?\b)",
             ),
         ),
         (
@@ -452,8 +454,12 @@ DEFINITION: Final = facet(
     "definition",
     r"(?:\s*\([^)]{1,80}\))?(?:,[^,.]{1,60},)?\s+(?:is|are|was|were|means?|refers? to|describes?)\s+"
     r"(?!the (?:most (?:common|frequent)|leading|main|usual|same|cause|result)\b)"
-    r"(?!an? (?:[a-z-]+,? ){0,4}(?:condition|disorder|disease|problem|illness|syndrome|emergency)s?"
-    r"(?:[.;,:]| although| but| whose (?:exact )?(?:incidence|prevalence)))"
+    r"(?!(?:an? )?(?:[a-z-]+,? ){0,4}"
+    r"(?:condition|disorder|disease|problem|illness|syndrome|abnormality|emergency|emergencie)s?"
+    r"(?:[.;,:]| although| but| whose (?:exact )?(?:incidence|prevalence)| of the [a-z ]{3,20}[.]|"
+    r" that (?:\w+ly |most often )?"
+    r"(?:affects?\b[^.]{0,45}[.]|(?:develops?|occurs?|begins?|appears?|starts?|varies)\b)))"
+    r"(?!an? controversial)"
     r"(?:(?:also |generally |usually |commonly |typically |often )?(?:an?|the|any|one of|when|"
     r"defined as|characterized by|characterised by|that|where|in which)\b|"
     r"(?:[a-z-]+ ){0,3}(?:pressure|pain|inflammation|swelling|loss|damage|growth|bleeding|weakness|injury|"

@@ -61,7 +61,7 @@ _ABBREVIATION: Final = re.compile(
 _ENDS_SENTENCE: Final = re.compile(r"""[.!?…]["'”’)\]]*$""")
 _WORD: Final = re.compile(r"\S+")
 HEADING_WORDS: Final = 14
-_LEADS: Final = re.compile(r"\b(?:are|is|be|have|include|includes|including|involve|following)$")
+_LEADS: Final = re.compile(r"\b(?:are|is|be|have|include|includes|including|involve|following|such as)$")
 """Ends a sentence that goes on in a list, whether or not somebody wrote the colon."""
 
 # A list whose line breaks were lost: "Fever 90% Rash 50% …" or "Fever - Rash - Pain - …".
