@@ -182,20 +182,6 @@ def test_no_robots_header_is_lost(tmp_path: Path) -> None:
     assert len(record.metadata["x-robots-tag"]) == 2048
 
 
-def test_no_robots_header_is_lost(tmp_path: Path) -> None:
-    headers = [
-        ("X-Robots-Tag", "otherbot: none"),
-        ("Server", "x"),
-        ("x-robots-tag", "noai"),
-        ("X-ROBOTS-TAG", "a"),
-    ]
-    record = document(one(tmp_path, response(b"<p>x", headers=headers))).record
-    assert record.metadata == {"x-robots-tag": "otherbot: none; noai; a"}
-    flood = [("X-Robots-Tag", "b" * 500)] * 50
-    record = document(one(tmp_path, response(b"<p>x", headers=flood))).record
-    assert len(record.metadata["x-robots-tag"]) == 2048
-
-
 def test_signals_are_kept_and_bounded(tmp_path: Path) -> None:
     headers = [
         ("X-Robots-Tag", "noai, noimageai"),
