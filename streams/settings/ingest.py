@@ -14,7 +14,7 @@ class FieldSettings(Section):
     with.
     """
 
-    text: tuple[str, ...] = ("text", "content")
+    text: tuple[str, ...] = ("text", "content", "contents", "raw_content")
     """Plain text."""
     html: tuple[str, ...] = ("html",)
     """Asked where no text field is there."""
