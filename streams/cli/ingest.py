@@ -25,7 +25,7 @@ from streams.cli.options import (
 if TYPE_CHECKING:
     from streams.ingest.inputs import Input
     from streams.ingest.report import SourceReport
-    from streams.ingest.shards import Shard
+    from streams.ingest.shard import Shard
     from streams.settings import Settings
 
 EXAMPLES = """\
@@ -72,7 +72,7 @@ def ingest(
     read before, in the same size and time, is passed over; one that has grown is another source, read from
     its begin. What is no document is counted by reason; what cannot be read becomes a dead letter.
     """
-    from streams.ingest.shards import parse_shard
+    from streams.ingest.shard import parse_shard
 
     settings, place = read_settings(data_dir, config, sets), parse_shard(shard)
     if follow:

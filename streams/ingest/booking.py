@@ -19,7 +19,7 @@ from streams import books
 from streams.errors import SourceError
 from streams.ingest.items import READER_VERSION
 from streams.ingest.lanes import LANE_HASH_VERSION
-from streams.ingest.shards import ALONE, Shard
+from streams.ingest.shard import ALONE, Shard
 from streams.ingest.source import Compression, Entry, Kind, Source
 from streams.ingest.stored import Identity
 from streams.settings import FieldSettings, Settings

@@ -45,7 +45,8 @@ from streams.ingest.raw_tails import read_tails
 from streams.ingest.reader import Opened, open_reader
 from streams.ingest.refusal import Refusal, gone_how, look
 from streams.ingest.report import KNOWN, STOPPED, SourceReport
-from streams.ingest.shards import ALONE, Shard, join
+from streams.ingest.shard import ALONE, Shard
+from streams.ingest.shards import join
 from streams.ingest.source import Kind, Source, printable
 from streams.ingest.source_book import SourceBook
 from streams.positions import Kind as RecordKind

@@ -13,7 +13,7 @@ from streams.ingest.progress import Progress
 from streams.ingest.reader import Opened, open_reader
 from streams.ingest.refusal import Refusal, gone_how, look
 from streams.ingest.report import SourceReport
-from streams.ingest.shards import ALONE, Shard
+from streams.ingest.shard import ALONE, Shard
 from streams.ingest.source import printable
 from streams.settings import Settings
 

@@ -35,7 +35,7 @@ from streams.ingest.booking import (
     ingester_of,
     new_booking,
 )
-from streams.ingest.shards import ALONE, Shard
+from streams.ingest.shard import ALONE, Shard
 from streams.ingest.source import Source, bundle, printable
 from streams.ingest.stored import Identity
 from streams.settings import Settings

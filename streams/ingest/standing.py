@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from streams import children
 from streams.ingest.progress import Progress
-from streams.ingest.shards import Shard
+from streams.ingest.shard import Shard
 from streams.ingest.source import Source
 from streams.ingest.watch import Watch
 

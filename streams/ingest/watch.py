@@ -34,7 +34,7 @@ from streams.ingest.inputs import (
     read_path_list,
 )
 from streams.ingest.report import SourceReport
-from streams.ingest.shards import ALONE, Shard
+from streams.ingest.shard import ALONE, Shard
 from streams.ingest.source import Source, bundle, document_type, identify, inspect, printable
 from streams.ingest.source_book import SourceBook
 from streams.ingest.stored import Identity, LocalFile, is_remote

@@ -13,7 +13,13 @@ from streams.settings.infrastructure import (
 from streams.settings.ingest import FieldSettings, IngestSettings
 from streams.settings.section import STAGES, Section, Tuning
 from streams.settings.serve import ServeSettings
-from streams.settings.stages import InstantiateSettings, JudgeSettings, MatchSettings, StageSettings
+from streams.settings.stages import (
+    InstantiateSettings,
+    JudgeSettings,
+    MatchSettings,
+    ModelStageSettings,
+    StageSettings,
+)
 from streams.settings.trainer import TrainerSettings
 from streams.settings.tree import Settings, config_file, default, load, stage_hash, to_environment
 
@@ -30,6 +36,7 @@ __all__ = [
     "KafkaSettings",
     "MatchSettings",
     "MetricsSettings",
+    "ModelStageSettings",
     "PipelineSettings",
     "RunnerSettings",
     "Section",

@@ -199,9 +199,8 @@ def plant(data_dir):
         header = LaneHeader(Kind.DEAD, generation.epoch, 1, Origin(1, 1), Origin(1, 1), 0, 0, 0, 0)
         producer = clients.sync_producer(settings)
         headers = [(HEADER, header.pack()), ("error", b"ValueError")]
-        producer.send("dead.judge", key=Position(BEYOND, 0).pack(), value=b"x", partition=0, headers=headers).get(
-            30
-        )
+        key = Position(BEYOND, 0).pack()
+        producer.send("dead.judge", key=key, value=b"x", partition=0, headers=headers).get(30)
         producer.close()
     finally:
         broker.stop()

@@ -18,7 +18,8 @@ from streams.errors import Fenced, SettingsError, ShardMismatch
 from streams.ingest.booking import ingester_key, read_bookings
 from streams.ingest.ingester import Ingester
 from streams.ingest.inputs import expand
-from streams.ingest.shards import ALONE, Shard, join, parse_shard, transactional_id
+from streams.ingest.shard import ALONE, Shard, parse_shard
+from streams.ingest.shards import join, transactional_id
 from streams.ingest.source_book import SourceBook
 from streams.settings import Settings
 

@@ -14,7 +14,7 @@ from streams.ingest import watch as watching
 from streams.ingest.booking import DONE, Booked, booking_key, new_booking
 from streams.ingest.inputs import Input
 from streams.ingest.report import SourceReport
-from streams.ingest.shards import ALONE, Shard
+from streams.ingest.shard import ALONE, Shard
 from streams.ingest.source import Source, inspect
 from streams.ingest.source_book import SourceBook
 from streams.ingest.watch import Watch

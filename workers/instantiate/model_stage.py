@@ -7,19 +7,15 @@ the segment a dead letter, with the server's words.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-
-from prometheus_client import CollectorRegistry
-
 from streams.errors import AnswerTooLong, Broken, EngineError, Refused
 from streams.records import Candidate, InstantiatedSegment, MatchedSegment, Pair, Segment
 from streams.settings import InstantiateSettings
 from workers.engines.language.excerpts import Source
 from workers.engines.language.instantiator import instantiator
 from workers.engines.language.pair import make_pair
-from workers.engines.model import ENGINE, Model, seed_of
-from workers.stage import AsyncStage, Outcome
+from workers.engines.model import ENGINE, seed_of
+from workers.engines.model_stage import ModelStage, together
+from workers.stage import Outcome
 
 REFUSED = "refused"
 BROKEN = "broken"
@@ -28,7 +24,7 @@ ANSWER_TOO_LONG = "answer_too_long"
 KEPT_CHARACTERS = 500
 
 
-class ModelInstantiateStage(AsyncStage[MatchedSegment, InstantiatedSegment]):
+class ModelInstantiateStage(ModelStage[MatchedSegment, InstantiatedSegment]):
     """One output for each matched segment, with a pair for each of its candidates."""
 
     name = "instantiate"
@@ -38,52 +34,15 @@ class ModelInstantiateStage(AsyncStage[MatchedSegment, InstantiatedSegment]):
 
     def open(self) -> None:
         """Choose how the model is spoken to. Raise `SettingsError` for an unknown profile."""
+        super().open()
         self._profile = instantiator(self.config.profile)
-        self._model = Model(self.config.model, self.name)
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Count the model's requests and tokens."""
-        self._model.register(registry)
-
-    @property
-    def records_at_once(self) -> int:
-        """How many segments may be asked about at once."""
-        return self.config.segments_at_once
-
-    @property
-    def deadline_seconds(self) -> float:
-        """How long one record may take alone: as long as its calls may."""
-        return max(self.config.deadline_seconds, self._model.patience_seconds)
-
-    async def wait_until_up(self) -> None:
-        """Return once a server is up again."""
-        await self._model.wait_until_up()
-
-    def process(self, records: Sequence[MatchedSegment]) -> Sequence[Outcome]:
-        """Answer in a process of its own, where a server that is down is the worker's to wait for."""
-        self._model.patient = False
-        return super().process(records)
-
-    async def start(self) -> None:
-        """Open the connections to the model's servers."""
-        await self._model.open()
-
-    async def stop(self) -> None:
-        """Close them."""
-        await self._model.close()
 
     async def answer(self, record: MatchedSegment) -> Outcome:
         """Return the segment with its pairs, in the order of its candidates."""
         source = Source(record.segment.text)
-        tasks = [asyncio.ensure_future(self._pair(record.segment, it, source)) for it in record.candidates]
-        try:
-            made = await asyncio.gather(*tasks)
-        finally:  # one call met what all would meet, or the worker ends: the others are not left behind
-            for task in tasks:
-                task.cancel()
-        faults = [one for one in made if isinstance(one, EngineError)]
-        if faults and len(faults) == len(made):
-            return faults[0]
+        made = await together(self._pair(record.segment, it, source) for it in record.candidates)
+        if isinstance(made, EngineError):
+            return made
         pairs = [
             _rejected(candidate, one) if isinstance(one, EngineError) else one
             for candidate, one in zip(record.candidates, made, strict=True)

@@ -7,22 +7,18 @@ of its segment. Only where no pair of a segment gets a score is the segment a de
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-
-from prometheus_client import CollectorRegistry
-
 from streams.errors import Broken, EngineError, Refused
 from streams.records import InstantiatedSegment, JudgedSegment, Pair, Verdict
 from streams.settings import JudgeSettings
 from workers.engines.language.judge import Opinion, judge
-from workers.engines.model import ENGINE, Model, seed_of
-from workers.stage import AsyncStage, Outcome
+from workers.engines.model import ENGINE, seed_of
+from workers.engines.model_stage import ModelStage, together
+from workers.stage import Outcome
 
 KEPT_CHARACTERS = 500
 
 
-class ModelJudgeStage(AsyncStage[InstantiatedSegment, JudgedSegment]):
+class ModelJudgeStage(ModelStage[InstantiatedSegment, JudgedSegment]):
     """One output for each instantiated segment, with a verdict for each pair that was made."""
 
     name = "judge"
@@ -32,53 +28,16 @@ class ModelJudgeStage(AsyncStage[InstantiatedSegment, JudgedSegment]):
 
     def open(self) -> None:
         """Choose how the judge is spoken to. Raise `SettingsError` for an unknown profile."""
+        super().open()
         self._profile = judge(self.config.profile)
-        self._model = Model(self.config.model, self.name)
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Count the model's requests and tokens."""
-        self._model.register(registry)
-
-    @property
-    def records_at_once(self) -> int:
-        """How many segments may be asked about at once."""
-        return self.config.segments_at_once
-
-    @property
-    def deadline_seconds(self) -> float:
-        """How long one record may take alone: as long as its calls may."""
-        return max(self.config.deadline_seconds, self._model.patience_seconds)
-
-    async def wait_until_up(self) -> None:
-        """Return once a server is up again."""
-        await self._model.wait_until_up()
-
-    def process(self, records: Sequence[InstantiatedSegment]) -> Sequence[Outcome]:
-        """Answer in a process of its own, where a server that is down is the worker's to wait for."""
-        self._model.patient = False
-        return super().process(records)
-
-    async def start(self) -> None:
-        """Open the connections to the judge's servers."""
-        await self._model.open()
-
-    async def stop(self) -> None:
-        """Close them."""
-        await self._model.close()
 
     async def answer(self, record: InstantiatedSegment) -> Outcome:
         """Return the segment with its verdicts, in the order of its pairs."""
         pairs = [pair for pair in record.pairs if not pair.rejected]
         content = record.matched.segment.content_hash
-        tasks = [asyncio.ensure_future(self._verdict(pair, content)) for pair in pairs]
-        try:
-            found = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-        faults = [one for one in found if isinstance(one, EngineError)]
-        if faults and len(faults) == len(found):
-            return faults[0]
+        found = await together(self._verdict(pair, content) for pair in pairs)
+        if isinstance(found, EngineError):
+            return found
         verdicts = [
             Verdict(template_id=pair.template_id, score=0, unjudged=str(one)[:KEPT_CHARACTERS])
             if isinstance(one, EngineError)

@@ -30,16 +30,11 @@ class JudgeStage(Stage[InstantiatedSegment, JudgedSegment]):
         self._judge = ExtractiveJudge(Encoder.load(self.config.encoder, self.config.threads or 1), bank)
 
     def process(self, records: Sequence[InstantiatedSegment]) -> Sequence[Outcome]:
-        """Return one `JudgedSegment` for each record, in order; each is judged alone."""
+        """Return one `JudgedSegment` for each record, in order; what stands beside it changes nothing."""
+        judged = self._judge.judge_all(
+            [(record.matched.segment, record.matched.candidates, record.pairs) for record in records]
+        )
         return [
-            [
-                JudgedSegment(
-                    instantiated=record,
-                    judge=NAME,
-                    verdicts=self._judge.judge(
-                        record.matched.segment, record.matched.candidates, record.pairs
-                    ),
-                )
-            ]
-            for record in records
+            [JudgedSegment(instantiated=record, judge=NAME, verdicts=verdicts)]
+            for record, verdicts in zip(records, judged, strict=True)
         ]
