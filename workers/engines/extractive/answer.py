@@ -189,6 +189,14 @@ def best_window(
     return best
 
 
+def possible(
+    units: Sequence[Unit], usable: Sequence[int], question: Question, mentions: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether some window is admissible, whatever the similarities: found before anything is embedded."""
+    nothing = np.zeros(len(units), dtype=np.float32)
+    return best_window(units, nothing, usable, question, mentions) is not None
+
+
 MAX_OVERLAP: Final = 0.3  # rule (g): share of the shorter answer
 
 

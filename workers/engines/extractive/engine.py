@@ -20,6 +20,7 @@ from workers.encoder import Encoder, FloatArray
 from workers.engines.extractive import answer, grammar, typegate
 from workers.engines.extractive.eligibility import Plan, plan
 from workers.engines.extractive.extra import extra_value
+from workers.engines.extractive.in_step import Task, in_step
 from workers.engines.extractive.roundtrip import RoundTrip
 from workers.engines.extractive.sentences import Unit, split
 from workers.engines.extractive.subject import Subject, find_subject
@@ -70,6 +71,13 @@ class ExtractiveEngine:
 
     def instantiate(self, segment: Segment, candidates: Sequence[Candidate]) -> list[Pair]:
         """Return one pair a candidate, in order: made, or rejected with a reason of `Reject`."""
+        return self.instantiate_all([(segment, candidates)])[0]
+
+    def instantiate_all(self, items: Sequence[tuple[Segment, Sequence[Candidate]]]) -> list[list[Pair]]:
+        """Return what `instantiate` gives for each segment, with fewer passes of the encoder."""
+        return in_step(self._encoder, [self._instantiate(*item) for item in items])
+
+    def _instantiate(self, segment: Segment, candidates: Sequence[Candidate]) -> Task[list[Pair]]:
         rejected: dict[int, tuple[Reject, str]] = {}
         made: dict[int, Pair] = {}
         plans = [plan(candidate.template) for candidate in candidates]
@@ -83,9 +91,9 @@ class ExtractiveEngine:
             if subject is None:
                 rejected |= dict.fromkeys(left, (Reject.NO_SUBJECT if units else Reject.NO_TEXT, ""))
             else:
-                filled = self._fill(segment, plans, left, units, subject, rejected)
+                filled = yield from self._fill(segment, plans, left, units, subject, rejected)
                 if filled:
-                    made = self._answer(segment, candidates, filled, units, subject, rejected)
+                    made = yield from self._answer(segment, candidates, filled, units, subject, rejected)
         return [
             made.get(row) or self._rejected(candidate, *rejected[row])
             for row, candidate in enumerate(candidates)
@@ -99,7 +107,7 @@ class ExtractiveEngine:
         units: Sequence[Unit],
         subject: Subject,
         rejected: dict[int, tuple[Reject, str]],
-    ) -> list[_Filled]:
+    ) -> Task[list[_Filled]]:
         """Nouns, grammar and evidence (words only), then the type gate (one short text to embed)."""
         fits: list[_Filled] = []
         first = units[subject.unit]
@@ -116,10 +124,12 @@ class ExtractiveEngine:
                 rejected[row] = (Reject.NO_ANSWER, filled.instruction)
             else:
                 fits.append(_Filled(row, plans[row], filled, frozenset(reach)))
-        if not fits:
+        usable = sorted(frozenset().union(*(fit.reach for fit in fits)))
+        if not any(answer.possible(units, usable, fit.plan.question, subject.mentions) for fit in fits):
+            rejected |= {fit.row: (Reject.NO_ANSWER, fit.filled.instruction) for fit in fits}
             return []
-        probe = self._encoder.encode([typegate.probe(subject.name, first.text)])[0]
-        places = self._gate.places(probe, [fit.plan.subject for fit in fits])
+        probe = yield [typegate.probe(subject.name, first.text)]
+        places = self._gate.places(probe[0], [fit.plan.subject for fit in fits])
         out: list[_Filled] = []
         for fit, place in zip(fits, places, strict=True):
             if typegate.passes(place, agreed[fit.row]):
@@ -139,16 +149,28 @@ class ExtractiveEngine:
         units: Sequence[Unit],
         subject: Subject,
         rejected: dict[int, tuple[Reject, str]],
-    ) -> dict[int, Pair]:
+    ) -> Task[dict[int, Pair]]:
         """Windows, evidence, round trip and overlap, best first."""
         copied = sorted(frozenset().union(*(f.reach for f in filled)))
+        hopeless = [
+            f for f in filled if not answer.possible(units, copied, f.plan.question, subject.mentions)
+        ]
+        rejected |= {f.row: (Reject.NO_ANSWER, f.filled.instruction) for f in hopeless}
+        filled = [f for f in filled if f not in hopeless]
+        if not filled:
+            return {}
         n = len(filled)
-        vectors = self._encoder.encode(
+        unknown = [f.row for f in filled if self._description(candidates[f.row]) is None]
+        vectors = yield (
             [f.filled.instruction for f in filled]
             + [answer.embedded_text(units[i], subject.name) for i in copied]
+            + [candidates[row].description for row in unknown]
         )
-        instructions = vectors[:n]
-        descriptions = np.stack([self._description(candidates[f.row]) for f in filled])
+        instructions, asked = vectors[:n], vectors[n + len(copied) :]
+        vectors = vectors[: n + len(copied)]
+        new = {row: self._keep(candidates[row], vector) for row, vector in zip(unknown, asked, strict=True)}
+        known = [new.get(f.row, self._description(candidates[f.row])) for f in filled]
+        descriptions = np.stack([vector for vector in known if vector is not None])
         queries = _normalised(instructions + DESCRIPTION_WEIGHT * descriptions)
         sentences = np.zeros((len(units), vectors.shape[1]), dtype=np.float32)
         sentences[copied] = vectors[n:]
@@ -204,19 +226,23 @@ class ExtractiveEngine:
             made[item.row] = pair
         return made
 
-    def _description(self, candidate: Candidate) -> FloatArray:
-        """Return a candidate's description vector; those of the bank are kept.
+    def _bank_row(self, candidate: Candidate) -> int | None:
+        row = self._bank.rows.get(candidate.template_id)
+        return row if row is not None and self._bank.descriptions[row] == candidate.description else None
+
+    def _description(self, candidate: Candidate) -> FloatArray | None:
+        """Return a candidate's description vector where it is known; those of the bank are kept.
 
         A text's vector does not depend on its batch (`workers.encoder`), nor then on who asked first.
         """
-        row = self._bank.rows.get(candidate.template_id)
-        known = row is not None and self._bank.descriptions[row] == candidate.description
-        if known and row in self._descriptions:
-            return self._descriptions[row]
-        made: FloatArray = self._encoder.encode([candidate.description])[0]
-        if known and row is not None:
-            self._descriptions[row] = made
-        return made
+        row = self._bank_row(candidate)
+        return None if row is None else self._descriptions.get(row)
+
+    def _keep(self, candidate: Candidate, vector: FloatArray) -> FloatArray:
+        row = self._bank_row(candidate)
+        if row is not None:
+            self._descriptions[row] = vector
+        return vector
 
     def _pair(
         self, segment: Segment, candidate: Candidate, item: _Filled, subject: Subject, span: tuple[int, int]

@@ -21,6 +21,7 @@ from streams.records import Candidate, Pair, Segment, Verdict
 from workers.encoder import Encoder, FloatArray
 from workers.engines.extractive import answer, typegate
 from workers.engines.extractive.evidence import SLOT, Question, read_question
+from workers.engines.extractive.in_step import Task, in_step
 from workers.engines.extractive.roundtrip import RoundTrip
 from workers.engines.extractive.sentences import Unit, UnitKind, split
 from workers.match.bank import Bank
@@ -75,9 +76,22 @@ class ExtractiveJudge:
         self, segment: Segment, candidates: Sequence[Candidate], pairs: Sequence[Pair]
     ) -> list[Verdict]:
         """Return a verdict for each pair that was made; rejected ones get none."""
+        return self.judge_all([(segment, candidates, pairs)])[0]
+
+    def judge_all(
+        self, items: Sequence[tuple[Segment, Sequence[Candidate], Sequence[Pair]]]
+    ) -> list[list[Verdict]]:
+        """Return what `judge` gives for each segment, with fewer passes of the encoder."""
+        return in_step(self._encoder, [self._judge(*item) for item in items])
+
+    def _judge(
+        self, segment: Segment, candidates: Sequence[Candidate], pairs: Sequence[Pair]
+    ) -> Task[list[Verdict]]:
         made = [pair for pair in pairs if not pair.rejected]
         templates = {candidate.template_id: candidate.template for candidate in candidates}
-        found = self.features(segment, [(pair, templates.get(pair.template_id, "")) for pair in made])
+        found = yield from self._all_features(
+            segment, [(pair, templates.get(pair.template_id, "")) for pair in made]
+        )
         return [
             Verdict(template_id=pair.template_id, score=score(f), feedback=feedback(f))
             for pair, f in zip(made, found, strict=True)
@@ -85,6 +99,9 @@ class ExtractiveJudge:
 
     def features(self, segment: Segment, pairs: Sequence[tuple[Pair, str]]) -> list[Features]:
         """Return the features of pairs, each given with its template."""
+        return in_step(self._encoder, [self._all_features(segment, pairs)])[0]
+
+    def _all_features(self, segment: Segment, pairs: Sequence[tuple[Pair, str]]) -> Task[list[Features]]:
         if not pairs:
             return []
         units = split(segment.text)
@@ -92,9 +109,7 @@ class ExtractiveJudge:
         texts: list[str] = []
         for (pair, _), own in zip(pairs, said, strict=True):
             texts += [pair.instruction, _in_context(pair, own), _probe(pair, units)]
-        distinct = list(dict.fromkeys(texts))  # the pairs of a segment share their probe
-        row = {text: i for i, text in enumerate(distinct)}
-        vectors = self._encoder.encode(distinct)[[row[text] for text in texts]]
+        vectors = yield texts
         return [
             self._features(segment, pair, template, own, vectors[3 * i : 3 * i + 3])
             for i, ((pair, template), own) in enumerate(zip(pairs, said, strict=True))

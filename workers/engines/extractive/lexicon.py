@@ -109,7 +109,8 @@ _NO_TREATMENT: Final = (
     r"\btreatments? (?:can|may|might) (?:slow|help|stop|prevent|reduce|relieve|improve|also)\b"
     r"(?![^.]*\b(?:includ|such as|with|by)\b)|"
     r"\btreatment options\.|\bclinical trial|\bcan lead to\b|\b(?:even )?after treatment\b|"
-    r"\bdespite treatment\b|\bwith treatment\b|\bmore likely to work\b|\bhelp prevent\b|\bvariable success\b|\bassociated with\b|\bstud(?:y|ies)\b|\bresearch"
+    r"\bdespite treatment\b|\bwith treatment\b|\bmore likely to work\b|\bhelp prevent\b|"
+    r"\bvariable success\b|\bassociated with\b|\bstud(?:y|ies)\b|\bresearch"
 )
 """Sentences on treatment that name none."""
 _CARE: Final = (
