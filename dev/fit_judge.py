@@ -14,30 +14,11 @@ from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-from extractive_gold import auc, cases, load_gold
+from extractive_gold import auc, cases, cross_validated, fit, load_gold
 
 from workers.encoder import EMBEDDED, Encoder
 from workers.engines.extractive.judge import ExtractiveJudge, names
 from workers.match import bank as banks
-
-FOLDS = 7
-L2 = 1.0
-
-
-def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return logistic weights (bias last) by Newton's method with an L2 penalty on all but the bias."""
-    x1 = np.hstack([x, np.ones((len(x), 1))])
-    w = np.zeros(x1.shape[1])
-    penalty = np.diag([L2] * x.shape[1] + [1e-6])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-x1 @ w))
-        gradient = x1.T @ (weight * (p - y)) + penalty @ w
-        hessian = (x1 * (weight * p * (1 - p))[:, None]).T @ x1 + penalty
-        step = np.linalg.solve(hessian, gradient)
-        w -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return w
 
 
 def main() -> None:
@@ -46,16 +27,11 @@ def main() -> None:
     judge = ExtractiveJudge(Encoder.load(EMBEDDED), banks.load("seed"))
     made = cases(load_gold(folder))
     x = np.array([astuple(features) for features in made.features(judge)])
-    y, kinds, documents = np.array(made.labels), np.array(made.kinds), np.array(made.documents)
+    y, kinds = np.array(made.labels), np.array(made.kinds)
     mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
     z = (x - mean) / scale
     weight = np.where(y == 1, 0.5 / (y == 1).mean(), 0.5 / (y == 0).mean())
-    order = {d: i for i, d in enumerate(np.random.default_rng(0).permutation(sorted(set(documents))))}
-    fold = np.array([order[d] % FOLDS for d in documents])
-    out = np.zeros(len(y))
-    for k in range(FOLDS):
-        w = fit(z[fold != k], y[fold != k], weight[fold != k])
-        out[fold == k] = z[fold == k] @ w[:-1] + w[-1]
+    out, _ = cross_validated(x, y, made.documents, x[:0], [])
     print(
         json.dumps(
             {

@@ -14,7 +14,7 @@ from workers.engines.extractive.eligibility import Extra, plan
 from workers.engines.extractive.evidence import SLOT, read_question
 from workers.engines.extractive.extra import extra_value
 from workers.engines.extractive.form import forms
-from workers.engines.extractive.sentences import split
+from workers.engines.extractive.sentences import UnitKind, split
 from workers.engines.extractive.subject import Subject, find_subject
 
 # --- (a) which templates ---------------------------------------------------------------------------------
@@ -322,3 +322,57 @@ def test_each_part_of_a_question_wants_its_own_evidence() -> None:
         facet.name for clause in read_question(f"Which cities banned {SLOT}").clauses for facet in clause
     ]
     assert names == ["word:cit", "word:bann"]
+
+
+ASKED = {
+    "symptoms": "What are the symptoms of <fi>a disease</fi>?",
+    "treatment": "How do doctors treat <fi>a disease</fi>?",
+    "cause": "What causes <fi>a disease</fi>?",
+    "definition": "define <fi>a disease</fi>",
+    "inheritance": "How is <fi>a genetic condition</fi> inherited?",
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence", "answers"),
+    [
+        ("symptoms", "Symptoms of gout include pain and swelling.", True),
+        ("symptoms", "Gout is characterized by hot, swollen joints.", True),
+        ("symptoms", "Symptoms of gout are linked to a buildup of crystals.", False),
+        ("symptoms", "Gout is characterized by the abnormal production of acid.", False),
+        ("treatment", "Gout is treated with medicines that lower the acid.", True),
+        ("treatment", "Medicines can relieve the pain of gout.", True),
+        ("treatment", "If gout is not treated, it can damage joints.", False),
+        ("treatment", "Treatment of gout depends on its form.", False),
+        ("treatment", "Colchicine is a drug used to treat mild fever, not gout.", False),
+        ("cause", "Gout is caused by uric acid.", True),
+        ("cause", "Stiff joints are the result of gout.", False),
+        ("cause", "Gout is not caused by cold.", False),
+        ("definition", "Gout is a kind of arthritis that comes in attacks.", True),
+        ("definition", "Gout is a common disease.", False),
+        ("definition", "Gout is the most common cause of a swollen toe.", False),
+        ("inheritance", "Gout is inherited in an autosomal dominant pattern.", True),
+        ("inheritance", "Gout is an inherited disorder.", False),
+        ("inheritance", "Acquired gout is not inherited.", False),
+    ],
+)
+def test_a_theme_is_no_evidence(asked: str, sentence: str, answers: bool) -> None:
+    found = window(sentence, [0.9], ASKED[asked], "gout")
+    assert found == (sentence if answers else "")
+
+
+def test_a_sentence_leads_into_a_list_without_a_colon() -> None:
+    text = "No one knows what causes gout. Symptoms include\n\n  • Pain\n  • Swelling\n\nRest helps."
+    units = split(text)
+    assert [unit.kind for unit in units] == [UnitKind.SENTENCE, UnitKind.LIST, UnitKind.SENTENCE]
+    assert units[1].text == "Symptoms include\n\n  • Pain\n  • Swelling"
+
+
+def test_what_could_not_be_an_answer_is_not_looked_at() -> None:
+    text = "Gout hurts. Gout is old. Gout is caused by acid. It is rare. Rest helps. Walks help."
+    units = split(text)
+    mentions = [match.span() for match in re.finditer("gout", text, re.IGNORECASE)]
+    question = plan(ASKED["cause"]).question
+    assert answer.reachable(units, question, mentions) == {2}
+    assert answer.possible(units, [2], question, mentions)
+    assert not answer.possible(units, [0, 1, 3], question, mentions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from streams.records import Candidate, InstantiatedSegment, MatchedSegment, Segment, decode, encode
 from streams.settings import load
+from workers.encoder import Encoder
 from workers.engines.extractive.engine import Reject
 from workers.instantiate.stage import REASONS, InstantiateStage
 from workers.match import bank as banks
@@ -144,6 +146,24 @@ def test_neither_batch_nor_order_changes_an_output() -> None:
     draw = random.Random(3)
     order = draw.sample(range(len(matched)), len(matched))
     assert run(*(matched[i] for i in order)) == [together[i] for i in order]
+
+
+def test_a_batch_shares_the_encoders_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    encode_texts = Encoder.encode
+
+    def counted(self: Encoder, texts: Sequence[str]) -> Any:
+        calls.append(len(texts))
+        return encode_texts(self, texts)
+
+    one = (segment("Gout", GOUT), from_bank(CAUSES, SYMPTOMS))
+    alone = run(one)
+    monkeypatch.setattr(Encoder, "encode", counted)
+    assert run(*[one] * 8) == alone * 8
+    assert len(calls) == 2  # the subject, then instructions and sentences; equal texts once
+    (twice,) = run((one[0], one[1]))
+    assert twice == alone[0]
+    assert calls[2:] == calls[:2]
 
 
 def test_the_order_of_candidates_changes_no_pair() -> None:

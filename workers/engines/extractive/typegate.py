@@ -139,6 +139,6 @@ class TypeGate:
         """Return for each description the share of the bank's that lie nearer to the subject, 0..1."""
         similarities = self._vectors @ subject
         unknown = [d for d in descriptions if d not in self._row]
-        extra = dict(zip(unknown, self._encoder.encode(unknown) @ subject, strict=True))
+        extra = dict(zip(unknown, self._encoder.encode(unknown) @ subject, strict=True)) if unknown else {}
         own = [extra[d] if d in extra else similarities[self._row[d]] for d in descriptions]
         return [float(np.count_nonzero(similarities > value)) / max(1, len(similarities)) for value in own]
