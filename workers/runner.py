@@ -70,7 +70,15 @@ class _LaneConsumer(Consumer):  # type: ignore[misc]
         """
         batches = self.app.lane_runner.batches
         while not (self.should_stop or fetcher.should_stop):
-            records, _ = await self._wait_next_records(1.0)
+            try:
+                records, _ = await self._wait_next_records(1.0)
+            except KeyError:
+                # aiokafka's fetcher met a partition whose records were taken from it meanwhile. What it had
+                # drained of others is lost with it; a lane drops what comes twice.
+                log.warning("a fetch is lost and read again", exc_info=True)
+                for partition, offset in self.app.lane_runner.next_offsets().items():
+                    await self.seek(TP(self.app.lane_runner.topics.source, partition), offset)
+                continue
             if not records:
                 continue
             try:
@@ -294,6 +302,10 @@ class Runner:
         peaceful = [self._deaths_record(lane, lane.deaths - 1) for lane in lanes if not lane.progress]
         await self._sender.note("controls", peaceful)
         self._gauge_lanes()
+
+    def next_offsets(self) -> dict[int, int]:
+        """Return the input offset that each open lane wants next."""
+        return {lane.partition: lane.next_offset for lane in self._lanes.values()}
 
     def _gauge_lanes(self) -> None:
         self._metrics.lanes.set(len(self._lanes))

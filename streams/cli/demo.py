@@ -75,10 +75,14 @@ def demo(
     from streams.demo.display import Bar, Display
     from streams.ingest.inputs import expand, total_bytes
     from streams.ingest.progress import for_terminal
+    from streams.ingest.source import inspect
     from streams.samples import sample_paths
 
     settings = with_defaults(read_settings(data_dir, config, sets))
     sources = expand(inputs or [str(path) for path in sample_paths()])
+    for one in sources:  # a file that is none is said before anything starts
+        if isinstance(one, str):
+            inspect(one)
     it = Demo(
         settings,
         sources,

@@ -78,7 +78,8 @@ def forget_the_tail() -> None:
                 lane.next_offset = lane.committed = await committed(self._topics)
                 lane.tail = lane.dead = lane.stopped = None
                 lane.origin_high = NO_ORIGIN
-                lane.admitted = AdmitWindow.of(more["stage"].duplicates)
+                if (duplicates := more["stage"].duplicates) is not None:
+                    lane.admitted = AdmitWindow.of(duplicates)
         return found
 
     async def committed(topics: Any) -> int:

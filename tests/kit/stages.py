@@ -251,12 +251,30 @@ def lose_the_group(path: Path) -> None:
     GroupCoordinator.ensure_coordinator_known = fails
 
 
+def lose_fetches(n: int) -> None:
+    """Let aiokafka's fetcher fail with a KeyError in place of its first `n` results, as it does at times."""
+    from aiokafka.consumer.fetcher import Fetcher
+
+    fetched, lost = Fetcher.fetched_records, 0
+
+    async def fails(self: Any, *arguments: Any, **more: Any) -> Any:
+        nonlocal lost
+        records = await fetched(self, *arguments, **more)
+        if records and lost < n:
+            lost += 1
+            raise KeyError(next(iter(records)))
+        return records
+
+    Fetcher.fetched_records = fails
+
+
 if __name__ == "__main__":
     from workers.__main__ import work
 
     if "LOSE_GROUP" in os.environ:
         lose_the_group(Path(os.environ["LOSE_GROUP"]))
-
+    if "LOSE_FETCHES" in os.environ:
+        lose_fetches(int(os.environ["LOSE_FETCHES"]))
     if "READ_BACK_OFFSETS" in os.environ:
         duplicates.READ_BACK_OFFSETS = int(os.environ["READ_BACK_OFFSETS"])
     work(KINDS[sys.argv[1]], load(), sys.argv[2] if len(sys.argv) > 2 else None)

@@ -256,8 +256,8 @@ def test_an_interrupted_demo_leaves_nothing_running(prepared_jars, tmp_path, unt
 
 
 def test_an_input_that_is_none_is_said_before_anything_starts(tmp_path):
-    (tmp_path / "a.txt").write_text("no crawl file")
-    for name, said in [("nothing-*.warc", "no file matches"), ("a.txt", "no known format")]:
+    (tmp_path / "a.csv").write_text("no crawl file")
+    for name, said in [("nothing-*.warc", "no file matches"), ("a.csv", "no known format")]:
         run = finestream("demo", tmp_path / name, "--data-dir", tmp_path / "data")
         assert run.returncode == 2
         assert said in run.stderr

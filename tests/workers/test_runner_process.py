@@ -114,6 +114,21 @@ def test_a_worker_that_has_lost_its_group_does_not_live_on(pipeline, workers, tm
     wait_for(lambda: second.metrics()["finestream_lanes_open"] == 2, second)
 
 
+def test_a_fetch_that_is_lost_is_read_again(pipeline, workers):
+    """aiokafka takes records off its list and then fails: they are not behind us, though it believes so."""
+    settings, generation = pipeline(3)
+    raw = RawWriter(settings, generation)
+    for i in range(60):
+        raw.write(i % 3, f"text {i}".encode())
+    raw.flush()  # nothing follows: no later record shows the hole
+    worker = workers.start(settings, "expand", LOSE_FETCHES="3")
+    wait_drained(settings, "chunked", raw_ends(settings), 60, alive=lambda: worker.alive)
+    assert worker.said().count("a fetch is lost and read again") == 3
+    for lane, records in read_lanes(settings, "chunked").items():
+        check_gapless(filtered(records))
+        assert texts(filtered(records)) == [f"text {i}#0" for i in range(lane, 60, 3)]
+
+
 def test_a_broker_that_dies_and_comes_back(fresh_broker, settings, workers, until):
     it = settings(
         fresh_broker, pipeline={"lanes": 3}, chunk={"batch_records": 4}, runner={"drain_seconds": 3}
