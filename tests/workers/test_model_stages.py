@@ -234,7 +234,7 @@ def test_wrong_settings_bury_nothing(pipeline, workers, server):
 
 
 def test_isolated_lanes_bury_nothing_for_a_server_or_a_setting(pipeline, workers, server):
-    """A lane whose workers kept dying runs in a child: there, too, an outage or a wrong key is no record's."""
+    """A lane whose workers kept dying runs in a child: there, too, an outage or wrong key is no record's."""
     server.start(model="another")
     settings, generation = pipeline(
         LANES, instantiate={**model(server), "profile": "released"}, runner={"deaths_before_isolation": 1}
