@@ -27,10 +27,10 @@ from typing import Any
 import _crawl_pages as pages
 import _datatrove
 
+from streams.garbage import collect_seldom
 from streams.ingest.items import Document
 from streams.ingest.reader import open_reader
 from streams.ingest.source import inspect
-from streams.garbage import collect_seldom
 from streams.records import RawDocument, decode, encode
 from streams.settings import load
 from workers.chunk.stage import ChunkStage
