@@ -376,3 +376,8 @@ def test_what_could_not_be_an_answer_is_not_looked_at() -> None:
     assert answer.reachable(units, question, mentions) == {2}
     assert answer.possible(units, [2], question, mentions)
     assert not answer.possible(units, [0, 1, 3], question, mentions)
+
+
+def test_a_list_that_mixes_in_what_is_no_sign_is_no_list_of_signs() -> None:
+    text = "Gout\n\nGout hurts.\n\nSymptoms\n\n  • Pain\n  • Swelling\n  • Autosomal dominant inheritance"
+    assert window(text, [0, 0.2, 0, 0.9], ASKED["symptoms"], "gout") == ""

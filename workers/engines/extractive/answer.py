@@ -241,8 +241,20 @@ def answers(units: Sequence[Unit], question: Question, mentions: Sequence[tuple[
     return True
 
 
+_MIXED: Final = re.compile(
+    r"\binheritance\b|\b[Ss]omatic mutation\b|\b[Ss]poradic\b|\bcontiguous gene\b|\bPhenotypic variability\b"
+)
+"""In a list of signs: terms of a database that are none (pages of rare diseases copy such lists whole)."""
+
+
 def _shows_clause(unit: Unit, clause: Sequence[Facet], mentions: Sequence[tuple[int, int]]) -> bool:
     listed = unit.kind is UnitKind.LIST
+    if (
+        listed
+        and _MIXED.search(unit.text)
+        and any(facet.name in ("symptom", "frequency") for facet in clause)
+    ):
+        return False
     inside = [(a - unit.start, b - unit.start) for a, b in mentions if unit.start <= a and b <= unit.end]
     return all(
         (not listed or facet.listed)
