@@ -1,7 +1,7 @@
 # One verb a target. `make install` is the only step that needs a network; everything else runs on what it left.
 #
 #   make demo ARGS="…"     the main job, on this machine; ARGS as in `finestream demo --help`
-#   make test ARGS="…"     the tests that fit into minutes; ARGS go to pytest
+#   make test ARGS="…"     the tests that fit into minutes, JOBS=2 files at once; ARGS go to pytest
 #   make bench NAMES="…"   benchmarks, all or by name: figures against their goals
 #   make chaos ARGS="…"    the long run: kills, zombies, a full comparison of the ledger (ARGS=--help); long tests
 #   make lint              ruff, its formatter, mypy
@@ -12,6 +12,8 @@
 
 PYTHON ?= python3.11
 EXTRAS ?= cpu,dev
+# Most of a test's time is spent waiting for processes; more than two at once get into each other's way.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(EXTRAS)
@@ -48,7 +50,7 @@ demo: $(STAMP)
 	@$(BIN)/finestream demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -rs -m 'not long' $(ARGS); result=$$?; \
+	@$(BIN)/python -m pytest -rs -m 'not long' -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); result=$$?; \
 	echo "left out: tests marked long (named above; make chaos), figures (make bench); and, for want of the"; \
 	echo "machine: faiss-gpu and torch on a GPU, vLLM on a GPU, the containers of compose.yaml (checked as text)"; \
 	exit $$result

@@ -110,24 +110,35 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> SettingsFactory:
     return make
 
 
+_LEFT_OUT = pytest.StashKey[list[str]]()
+"""Names of the long tests that `-m` leaves out."""
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Remember what was left out, so that the run can say so."""
-    if items:
-        items[0].config.stash.setdefault(_LEFT_OUT, []).extend(items)
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.config.stash.setdefault(_LEFT_OUT, []).append(item.nodeid.partition("[")[0])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that reports, where tests run in several."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left_out"] = session.config.stash.get(_LEFT_OUT, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear it from one of them."""
+    node.config.stash.setdefault(_LEFT_OUT, []).extend(getattr(node, "workeroutput", {}).get("left_out", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the tests that were left out by `-m`, and why: a green run must not pass for more than it is."""
-    long = [item for item in config.stash.get(_LEFT_OUT, []) if item.get_closest_marker("long")]
-    if not long:
-        return
-    terminalreporter.section("left out")
-    names = sorted({item.nodeid.partition("[")[0] for item in long})
-    for name in names:
-        terminalreporter.write_line(f"{name}: takes minutes; `make chaos` runs it")
-
-
-_LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+    if names := sorted(set(config.stash.get(_LEFT_OUT, []))):
+        terminalreporter.section("left out")
+        for name in names:
+            terminalreporter.write_line(f"{name}: takes minutes; `make chaos` runs it")
 
 
 def delete_everything(broker: Broker) -> None:

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import sys
 import time
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from kit.flow import check_gapless, filtered, read_lanes, read_raw_log, write_lane
-from kit.processes import KIT, wait_for
+from kit.flow import check_gapless, filtered, read_lanes, read_raw_log
+from kit.model_flow import TEMPLATES, Server, matched, model, outputs, text, write
+from kit.processes import wait_for
 
-from streams import children
-from streams.broker.probe import free_port
-from streams.positions import Kind, LaneHeader, Origin, Position
+from streams.positions import Kind
 from streams.records import (
-    Candidate,
     InstantiatedSegment,
     JudgedSegment,
-    MatchedSegment,
-    Segment,
     decode,
-    encode,
 )
 
 LANES = 4
-TEMPLATES = (
-    "What is <fi>a thing</fi>?",
-    "How do I use <fi>a tool</fi> well?",
-    "Tell me about <fi>a name</fi>.",
-)
-FAST = {
-    "timeout_seconds": 1.0,
-    "backoff_seconds": 0.01,
-    "backoff_most_seconds": 0.05,
-    "probe_seconds": 0.1,
-    "probe_most_seconds": 0.2,
-}
-
-
-class Server:
-    """The model's server as a process; killed, it comes back on its port."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.popen: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def start(self, **faults: object) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, str(KIT / "model_server.py"), "--port", str(self.port),
-             "--faults", json.dumps(faults)],
-            stdout=subprocess.PIPE, text=True, preexec_fn=children.die_with_parent(),  # noqa: PLW1509
-            env={**children.clean_environment(), "PYTHONPATH": str(KIT.parent)},
-        )  # fmt: skip
-        assert self.popen.stdout is not None
-        assert self.popen.stdout.readline()
-
-    def asked(self) -> Counter[str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/counts", timeout=10) as answer:
-            return Counter(json.load(answer)["counts"])
-
-    def kill(self) -> None:
-        if self.popen is not None:
-            self.popen.kill()
-            self.popen.wait()
-            self.popen = None
 
 
 @pytest.fixture
@@ -82,43 +29,8 @@ def server() -> Iterator[Server]:
     it.kill()
 
 
-def text(lane: int, number: int, more: str = "") -> str:
-    return f"Thing{lane}x{number} is what this text is about. {more} It ends with {lane} and {number}."
-
-
-def matched(lane: int, number: int, more: str = "") -> bytes:
-    segment = Segment(
-        document_id=f"d{lane}.{number}", index=0, count=1, start=0, url="http://x/", title="",
-        text=text(lane, number, more), language="en", language_score=1.0, tokens=20, tokenizer="none",
-        content_hash=f"{lane:08d}{number:08d}".encode(),
-    )  # fmt: skip
-    candidates = [
-        Candidate(template_id=f"t{i}", template=template, similarity=0.5, embedding=i)
-        for i, template in enumerate(TEMPLATES)
-    ]
-    return encode(MatchedSegment(segment=segment, bank="test", encoder="none", candidates=candidates))
-
-
-def write(settings, generation, topic: str, lane: int, values: list[bytes], start: int = 0) -> None:
-    now = int(time.time() * 1000)
-    records = []
-    for number, value in enumerate(values, start):
-        origin = Origin(1, number)
-        header = LaneHeader(Kind.SEGMENT, generation.epoch, 1, origin, origin, number, now, 0, 0)
-        records.append((Position(number, 0), header, value))
-    write_lane(settings, topic, lane, records)
-
-
 def worker_of(settings, workers, stage: str):
     return workers.run(settings, [sys.executable, "-m", "workers", stage])
-
-
-def outputs(settings, topic: str) -> int:
-    return sum(len(filtered(records)) for records in read_lanes(settings, topic).values())
-
-
-def model(server: Server, **fields: object) -> dict[str, object]:
-    return {"engine": "openai", "model": {"urls": [server.url], **FAST, **fields}}
 
 
 def test_each_call_fails_for_itself(pipeline, workers, server):
