@@ -95,15 +95,21 @@ def test_dropping_files_into_a_folder_that_is_followed(
             found: dict[str, Any] = json.loads(done.stdout)["sources"]
             return found
 
+        def waiting() -> list[tuple[str, str]]:
+            rows = [row for one in said()["following"] for row in one["waiting_for"]]
+            return [(row["source"], row["why"]) for row in rows]
+
+        # What ingesters say of themselves is of their last look, a moment ago.
+        until(
+            lambda: waiting() == [(str(folder / "broken.warc.gz"), "its last gzip member is not closed")],
+            30,
+            "only the broken file is waited for",
+        )
         found = said()
         assert found["outcomes"] == {"done": 3, "refused": 1}
         assert found["complete"] is True
         assert {row["shard"] for row in found["last"]} <= {"0/2", "1/2"}
         assert [one["shard"] for one in found["following"]] == ["0/2", "1/2"]
-        waiting = [row for one in found["following"] for row in one["waiting_for"]]
-        assert [(row["source"], row["why"]) for row in waiting] == [
-            (str(folder / "broken.warc.gz"), "its last gzip member is not closed")
-        ]
         human = status(it).stdout
         assert "sources: 3 done, 1 refused\n" in human
         assert f"refused: {folder / 'table.csv'} is of no known format" in human
