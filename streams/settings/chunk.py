@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from streams.settings.contamination import ContaminationSettings
@@ -31,8 +29,3 @@ class ChunkSettings(StageSettings):
     filters: FilterSettings = FilterSettings()
     duplicates: DuplicateSettings = DuplicateSettings()
     contamination: ContaminationSettings = ContaminationSettings()
-
-    def shaping(self) -> dict[str, Any]:
-        """Return what shapes the output; of benchmarks and blocklists the files' contents."""
-        files = {"contamination": self.contamination.shaping(), "filters": self.filters.shaping()}
-        return {**super().shaping(), **files}

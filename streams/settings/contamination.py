@@ -38,6 +38,6 @@ class ContaminationSettings(Section):
         Raises `SettingsError` where a file that is named is missing.
         """
         return {
-            **self.model_dump(mode="json"),
+            **super().shaping(),
             "benchmarks": {name: digest(pattern) for name, pattern in self.benchmarks.items()},
         }

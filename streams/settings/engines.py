@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, SecretStr, field_validator
@@ -94,9 +93,3 @@ class EngineSettings(Section):
         if not key.isascii() or not key.isprintable():
             raise SettingsError(f"{self.api_key_env} holds characters that no HTTP header may carry")
         return SecretStr(key)
-
-    def shaping(self) -> dict[str, Any]:
-        """Return the fields that shape what is generated: for a stage's settings hash."""
-        fields = type(self).model_fields
-        tuning = {name for name in fields if (fields[name].json_schema_extra or {}) == Tuning}
-        return self.model_dump(mode="json", exclude=tuning)

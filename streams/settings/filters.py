@@ -46,7 +46,7 @@ class UrlSettings(Section):
     def shaping(self) -> dict[str, Any]:
         """Return what shapes the output: of the lists the files' contents, not their paths."""
         digests = {name: [digest(pattern) for pattern in getattr(self, name)] for name in _FILES}
-        return {**self.model_dump(mode="json"), **digests}
+        return {**super().shaping(), **digests}
 
 
 class OptOutSettings(Section):
@@ -134,7 +134,3 @@ class FilterSettings(Section):
     gopher_quality: GopherQualitySettings = GopherQualitySettings()
     c4: C4Settings = C4Settings()
     gopher_repetition: GopherRepetitionSettings = GopherRepetitionSettings()
-
-    def shaping(self) -> dict[str, Any]:
-        """Return what shapes the output; raise `SettingsError` where a list's file is missing."""
-        return {**self.model_dump(mode="json"), "url": self.url.shaping()}

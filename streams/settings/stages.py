@@ -20,16 +20,6 @@ class StageSettings(Section):
     deadline_seconds: float = Field(120.0, gt=0, json_schema_extra=Tuning)
     """For one call; past it the worker exits, and after some deaths the record alone is blamed."""
 
-    def shaping(self) -> dict[str, Any]:
-        """Return what of this section shapes the output: all but the fields marked `Tuning`.
-
-        A section that names files returns their digests instead; then it raises `SettingsError` where one is
-        missing.
-        """
-        fields = type(self).model_fields
-        tuning = {name for name in fields if (fields[name].json_schema_extra or {}) == Tuning}
-        return self.model_dump(mode="json", exclude=tuning)
-
 
 class MatchSettings(StageSettings):
     """Segment to candidate templates."""
@@ -71,10 +61,6 @@ class ModelStageSettings(StageSettings):
     model: EngineSettings = EngineSettings()
     segments_at_once: int = Field(64, ge=1, json_schema_extra=Tuning)
     """Whose calls to the model are under way; the calls themselves are bounded by `model.concurrency`."""
-
-    def shaping(self) -> dict[str, Any]:
-        """Return what shapes the output: of the model, what it is and how it samples, not where it runs."""
-        return {**super().shaping(), "model": self.model.shaping()}
 
 
 class InstantiateSettings(ModelStageSettings):
