@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from monitoring.metrics import EngineMetrics
 from streams.settings.engines import EngineSettings
 from workers.engines.language.message import Prompt
-from workers.engines.openai import Client, Completion, JsonSchema, Message, Request, Sampling
+from workers.engines.openai import Client, Completion, JsonSchema, Request, Sampling
 
 ENGINE = "openai"
 """Named in every record that a model made."""
@@ -49,10 +49,8 @@ class Model:
         Raises `Refused` and `Broken` (of this prompt alone), `Misconfigured` (of all), and `Unavailable`
         unless the model is `patient`.
         """
-        messages = tuple(Message(turn.role, turn.content) for turn in prompt.messages)
-        return await self._client.complete(
-            Request(messages, self._sampling(prompt), seed, near), wait=self.patient
-        )
+        request = Request(prompt.messages, self._sampling(prompt), seed, near)
+        return await self._client.complete(request, wait=self.patient)
 
     async def wait_until_up(self) -> None:
         """Return once a server is up. Raise `Misconfigured` where every one refuses every request."""

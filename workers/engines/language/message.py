@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
 
 JsonSchema = dict[str, Any]
 
 
-class Message(NamedTuple):
-    """One turn of a chat."""
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a chat, as it goes on the wire."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -25,4 +27,4 @@ class Prompt:
 
     def turns(self) -> list[dict[str, str]]:
         """Return the messages as the chat API has them."""
-        return [message._asdict() for message in self.messages]
+        return [msgspec.structs.asdict(message) for message in self.messages]

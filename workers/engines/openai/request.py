@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from streams.errors import Refused
+from workers.engines.language.message import Message
 
 
 class Api(StrEnum):
@@ -22,13 +23,6 @@ class Api(StrEnum):
 
     CHAT = "chat/completions"
     TEXT = "completions"
-
-
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 @dataclass(frozen=True, slots=True)
