@@ -163,6 +163,7 @@ class Window:
             await asyncio.sleep(1.0)
 
     def _next(self) -> Slot | None:
+        """Take the next slot whose lane is still ours; None where no more wait."""
         while self._todo:
             slot = self._todo.popleft()
             if slot.lane.is_open and not slot.started:
@@ -204,11 +205,8 @@ class Window:
         while True:
             await self._wake.wait()
             batch: list[Slot] = []
-            while self._todo and len(batch) < self._config.batch_records:
-                slot = self._todo.popleft()
-                if slot.lane.is_open and not slot.started:
-                    slot.started = True
-                    batch.append(slot)
+            while len(batch) < self._config.batch_records and (slot := self._next()) is not None:
+                batch.append(slot)
             if not self._todo:
                 self._wake.clear()
             if batch:
