@@ -85,7 +85,7 @@ def open_reader(source: Source, settings: IngestSettings) -> Opened | None:
         file = open_stored(source.location)
     except OSError:
         return None
-    if file.identity() != source.identity:
+    if file.found != source.identity:
         file.close()
         return None
     return _OpenFile(file, source, settings)

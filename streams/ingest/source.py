@@ -13,6 +13,7 @@ import os
 import stat
 import zlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -146,14 +147,11 @@ def inspect(location: str) -> Source:
     try:
         if not is_remote(location) and not stat.S_ISREG(Path(location).stat().st_mode):
             raise SourceError(f"{name} is no regular file")
-        file = open_stored(location)
-        identity = file.identity()
-        head = b"".join(file.stored(0, HEAD_BYTES))
-        file.close()
+        with closing(open_stored(location)) as file:
+            identity = file.found
+            head = b"".join(file.stored(0, HEAD_BYTES))
     except OSError as error:
         raise SourceError(f"{name} cannot be read: {error.strerror or error}") from error
-    if identity is None:
-        raise SourceError(f"{name} has vanished")
     if document_type(location):
         folder, _, own = location.rpartition("/")
         return bundle(folder or "/", [Entry(os.fsencode(own), *identity)])

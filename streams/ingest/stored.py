@@ -50,6 +50,8 @@ class Identity(NamedTuple):
 class StoredFile(Protocol):
     """An open source."""
 
+    found: Identity
+    """What it was when it was opened."""
     size: int
     """Bytes, as the store says; never what was read."""
 
@@ -74,7 +76,8 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self._file: BinaryIO = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed by close
-        self.size = os.fstat(self._file.fileno()).st_size
+        self.found = self.identity()
+        self.size = self.found.size
         self.read, self.tell = self._file.read, self._file.tell  # no call in between: readers ask often
 
     def stored(self, start: int, length: int) -> Iterator[bytes]:
@@ -102,7 +105,7 @@ class RemoteFile:
     ) -> None:
         self._url, self._block_bytes, self._pause = url, block_bytes, pause_seconds
         self._store, self._path = store_of(url)
-        self.found: Identity = self._asked(lambda: identity_of_info(self._info()))
+        self.found = self._asked(lambda: identity_of_info(self._info()))
         self.size = self.found.size
         self._block, self._used = b"", 0  # what was fetched, and how much of that was given out
         self._at = 0  # how much was given out in all
