@@ -7,10 +7,9 @@ filters; take a sample of what those let through.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +19,7 @@ from streams.tokens import TokenCounter
 from workers.chunk.segment import cut
 from workers.encoder import Encoder, FloatArray
 from workers.match.bank import DEFAULT_LANGUAGE
+from workers.match.json_lines import bounded_lines
 from workers.match.pooling import gaussian_pool
 
 TEXTS_AT_ONCE: Final = 32
@@ -40,18 +40,10 @@ class _Line(msgspec.Struct):
 
 def json_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the lines of a JSONL file, compressed or not, with their places; raise `BankError`."""
-    try:
-        with path.open("rb") as raw:
-            stream: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    raise BankError(f"{path} line {number} is longer than {MAX_LINE_BYTES} bytes")
-                if line.strip():
-                    yield f"{path} line {number}", line
-    except (OSError, EOFError) as error:
-        raise BankError(f"{path} cannot be read: {error}") from error
+    for place, line in bounded_lines(path, MAX_LINE_BYTES):
+        if line is None:
+            raise BankError(f"{place} is longer than {MAX_LINE_BYTES} bytes")
+        yield place, line
 
 
 def sample_segments(paths: Sequence[Path], counter: TokenCounter, tokens: int, most: int) -> list[SampleText]:

@@ -8,7 +8,6 @@ always hold some), left out and counted by fault. The alternative, repairing a b
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 from collections import Counter
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from streams.errors import BankError
 from workers.match.bank import DEFAULT_LANGUAGE, TemplateRow, fault_of
+from workers.match.json_lines import bounded_lines
 
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "id": ("id", "template_id"),
@@ -129,28 +129,16 @@ def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open("rb") as raw:
-            stream: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                place = f"{path} line {number}"
-                if len(line) > MAX_LINE_BYTES:
-                    while line and not line.endswith(b"\n"):
-                        line = stream.readline(MAX_LINE_BYTES)
-                    yield place, f"the line is longer than {MAX_LINE_BYTES} bytes"
-                    continue
-                if not line.strip():
-                    continue
-                try:
-                    yield place, msgspec.json.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    yield place, f"no JSON: {error}"
-                except RecursionError:
-                    yield place, "no JSON: nested too deeply"
-    except (OSError, EOFError) as error:
-        raise BankError(f"{path} cannot be read: {error}") from error
+    for place, line in bounded_lines(path, MAX_LINE_BYTES):
+        if line is None:
+            yield place, f"the line is longer than {MAX_LINE_BYTES} bytes"
+            continue
+        try:
+            yield place, msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            yield place, f"no JSON: {error}"
+        except RecursionError:
+            yield place, "no JSON: nested too deeply"
 
 
 def _parquet(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
