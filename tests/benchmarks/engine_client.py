@@ -71,11 +71,14 @@ class Echo(asyncio.Protocol):
             if len(self.got) < end + 4 + length:
                 return
             self.got = self.got[end + 4 + length :]
-            self.transport.write(self.answer)
+            self.reply()
+
+    def reply(self):
+        self.transport.write(self.answer)
 
 
-async def serve() -> None:
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=1024)
+async def serve(protocol: type[Echo] = Echo) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

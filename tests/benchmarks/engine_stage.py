@@ -78,23 +78,9 @@ class Slow(client_alone.Echo):
 
     draw = random.Random(2026)
 
-    def data_received(self, data: bytes) -> None:
-        self.got += data
-        while (end := self.got.find(b"\r\n\r\n")) >= 0:
-            head = self.got[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self.got) < end + 4 + length:
-                return
-            self.got = self.got[end + 4 + length :]
-            seconds = MEDIAN * math.exp(SIGMA * self.draw.gauss(0.0, 1.0))
-            asyncio.get_running_loop().call_later(seconds, self.transport.write, self.answer)
-
-
-async def serve_slowly() -> None:
-    server = await asyncio.get_running_loop().create_server(Slow, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    def reply(self) -> None:
+        seconds = MEDIAN * math.exp(SIGMA * self.draw.gauss(0.0, 1.0))
+        asyncio.get_running_loop().call_later(seconds, self.transport.write, self.answer)
 
 
 class Run:
@@ -191,7 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("role", nargs="?", choices=["slow"])
     if parser.parse_args().role == "slow":
-        asyncio.run(serve_slowly())
+        asyncio.run(client_alone.serve(Slow))
         return 0
     instant = run([sys.executable, client_alone.__file__, "serve"], CALLS, AT_ONCE)
     bare = statistics.median(bare_ms() for _ in range(3))

@@ -4,7 +4,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -28,13 +28,6 @@ def made(clean_broker: Broker, settings: Make) -> Settings:
     it = settings(clean_broker, pipeline={"lanes": 4}, ingest={"inflight_bytes": 1 << 20})
     generations.create(it)
     return it
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Workers]:
-    workers = Workers(tmp_path)
-    yield workers
-    workers.end()
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(900)])])

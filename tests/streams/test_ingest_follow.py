@@ -44,13 +44,6 @@ def made(clean_broker: Broker, settings: Make) -> Settings:
     return it
 
 
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Workers]:
-    workers = Workers(tmp_path)
-    yield workers
-    workers.end()
-
-
 def booked(settings: Settings, path: Path) -> list[Booking]:
     return [one.booking for one in read_bookings(settings).values() if one.booking.url == str(path)]
 

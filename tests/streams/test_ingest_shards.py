@@ -4,7 +4,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -37,13 +37,6 @@ def made(clean_broker: Broker, settings: Make) -> Settings:
     )
     generations.create(it)
     return it
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Workers]:
-    workers = Workers(tmp_path)
-    yield workers
-    workers.end()
 
 
 def stopped_after(n: int) -> Callable[[], bool]:
