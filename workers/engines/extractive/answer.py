@@ -279,8 +279,3 @@ def balanced(text: str) -> bool:
         and text.count('"') % 2 == 0
         and text.count("“") == text.count("”")
     )
-
-
-def mean_similarity(similarities: FloatArray, window: Window) -> float:
-    """Return the mean similarity over a window's units."""
-    return float(np.mean(similarities[window.first : window.last + 1]))
